@@ -1,0 +1,144 @@
+//! What one target holds, and what a deletion does there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Secret;
+use crate::domain::{Entity, timestamp::TimeFormat};
+
+/// A place where copies live.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub name: String,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    Sql(Sql),
+    Tantivy(Tantivy),
+}
+
+impl Target {
+    /// The entities that live here, and whether a deactivation means something for each.
+    #[must_use]
+    pub fn entities(&self) -> BTreeMap<Entity, bool> {
+        match &self.kind {
+            Kind::Sql(sql) => sql
+                .entities
+                .iter()
+                .map(|(entity, table)| (entity.clone(), !table.deactivate.is_empty()))
+                .collect(),
+            Kind::Tantivy(index) => index
+                .entities
+                .iter()
+                .map(|(entity, document)| (entity.clone(), document.delete_on_deactivate))
+                .collect(),
+        }
+    }
+}
+
+/// A replica in a SQL database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sql {
+    /// `sqlite://…`; may carry a password, and is therefore a secret.
+    pub url: Secret,
+    pub entities: BTreeMap<Entity, Table>,
+}
+
+/// The table that mirrors an entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    pub table: String,
+    /// Columns of the key, in the order of the key's parts.
+    pub key: Vec<String>,
+    /// The upstream's modification time of a row.
+    pub guard: Option<Guard>,
+    /// `None`: the row is deleted. Otherwise this column gets the time of the deletion, unless it has one.
+    pub deleted_at: Option<String>,
+    /// Columns that a deactivation sets, with their values; empty: deactivations don't concern this table.
+    pub deactivate: Vec<(String, Value)>,
+    pub children: Vec<Child>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guard {
+    pub column: String,
+    /// `None`: ISO 8601 in a text column; a number column must say what it counts.
+    pub format: Option<TimeFormat>,
+}
+
+/// A value that a deactivation writes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Text(String),
+    /// The time of the deactivation, as the guard column writes times (ISO 8601 without a guard).
+    Now,
+}
+
+/// A table whose rows belong to rows of another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    pub table: String,
+    /// The column that refers to the parent.
+    pub column: String,
+    /// The parent's column that it refers to.
+    pub references: String,
+    pub on_delete: OnDelete,
+    pub children: Vec<Child>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDelete {
+    Delete,
+    Nullify,
+    Keep,
+}
+
+/// An embedded search index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tantivy {
+    /// The folder; created, with an index of the key fields, if there is none.
+    pub path: PathBuf,
+    pub entities: BTreeMap<Entity, Document>,
+}
+
+/// How an entity's documents are named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// The field that holds the document's name; must be indexed raw.
+    pub field: String,
+    /// The name, from the key's parts: `{0}:{1}`.
+    pub id: Template,
+    /// Whether a deactivated record's document goes; otherwise a deactivation does not concern the index.
+    pub delete_on_deactivate: bool,
+}
+
+/// Text with places for the parts of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(pub Vec<TemplatePiece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplatePiece {
+    Text(String),
+    /// Part of the key, counted from 0; checked against the key's length when the configuration is read.
+    Part(usize),
+}
+
+impl Template {
+    /// `None` if the key has fewer parts than the template names.
+    #[must_use]
+    pub fn render(&self, parts: &[String]) -> Option<String> {
+        let mut text = String::new();
+        for piece in &self.0 {
+            match piece {
+                TemplatePiece::Text(fixed) => text.push_str(fixed),
+                TemplatePiece::Part(index) => text.push_str(parts.get(*index)?),
+            }
+        }
+        Some(text)
+    }
+}

@@ -1,0 +1,5 @@
+//! What the journal holds.
+
+/// To come.
+#[derive(Clone, Debug)]
+pub enum Event {}

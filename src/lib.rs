@@ -1,0 +1,7 @@
+//! Carries deletions from an upstream to every copy of a record, and proves it.
+
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod sources;
+pub mod targets;

@@ -1,0 +1,131 @@
+//! Places where copies live, behind one contract: carry out one batch, and say for each record what happened.
+//!
+//! A target knows nothing of sources, of the store or of other targets. It decides nothing about retrying:
+//! its errors say whether trying again can help, and the applier does the rest.
+
+pub mod search;
+pub mod sql;
+
+use async_trait::async_trait;
+
+use crate::domain::{Action, Entity, Key, Timestamp};
+
+/// One tombstone to be carried out here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    pub entity: Entity,
+    pub key: Key,
+    /// `Delete` or `Deactivate`; never `Relisted`.
+    pub action: Action,
+    /// The upstream's time of the deletion: a row that is newer stays (I3), an equally old one goes.
+    pub at: Timestamp,
+}
+
+/// Removals that are applied in one commit, under a number that is durable before the target sees it.
+///
+/// A batch that was interrupted comes again with the same number and the same removals. No two removals of
+/// a batch name the same record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Rises with every batch of this target.
+    pub number: i64,
+    pub removals: Vec<Removal>,
+}
+
+/// What one removal did, as the target itself confirmed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The record was there and is gone. `rows` counts it and all that went with it.
+    Removed { rows: u64 },
+    /// The record was there and is marked inactive.
+    Deactivated,
+    /// There is no such record.
+    Absent,
+    /// The record is newer than the deletion, and was left alone.
+    Newer,
+    /// This record alone could not be handled; the others of the batch are not concerned.
+    Failed(RecordFailure),
+}
+
+/// Why one record failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFailure {
+    /// Stable and short: `key_type`, `guard_unreadable`, `foreign_key`, …
+    pub code: &'static str,
+    /// For people. Holds names of tables and columns, never the content of a row.
+    pub message: String,
+    /// Whether the same removal may work later without a person.
+    pub retry: bool,
+}
+
+/// Why a batch failed. Whatever the variant, nothing of the batch has changed at the target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Down, locked, out of disk: the same batch may be tried again, without end.
+    #[error("target unavailable: {0}")]
+    Unavailable(String),
+    /// The target refused the batch and did not say for which record: try it in halves.
+    #[error("batch refused ({code}): {message}")]
+    Refused { code: &'static str, message: String },
+    /// What the configuration says does not fit what is there. Only a person can help.
+    #[error("target does not fit its configuration: {0}")]
+    Misconfigured(String),
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Deletions work, and something about them is slow, risky or left out.
+    Warning,
+    /// Deletions would fail or go wrong.
+    Fault,
+}
+
+/// Something that `check` has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    /// Where, as the configuration names it: `targets.replica.entities.listing.children[0]`.
+    pub place: String,
+    /// What it is and what it means for a deletion.
+    pub what: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+/// A place where copies live.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// The name that the configuration gives it.
+    fn name(&self) -> &str;
+
+    /// Looks at what is there and compares it with the configuration. An empty list is a clean bill.
+    ///
+    /// # Errors
+    /// The target could not be reached.
+    async fn check(&self) -> Result<Vec<Finding>, TargetError>;
+
+    /// Rows that this target mirrors for `entity`, children that would go with them included: the basis of
+    /// the brake.
+    ///
+    /// # Errors
+    /// The target could not be asked.
+    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError>;
+
+    /// For each removal, in order, the rows that it would take now, children included: 0 if there is no
+    /// such record, if it is newer, or if the removal only marks it.
+    ///
+    /// # Errors
+    /// The target could not be asked.
+    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError>;
+
+    /// Applies the batch in one commit, and says for each removal, in order, what happened. Applying a batch
+    /// again leaves the same contents (I2).
+    ///
+    /// # Errors
+    /// Only when nothing changed. Not cancel-safe: once dropped, the outcome is unknown until the same batch
+    /// is applied again.
+    async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError>;
+}
