@@ -1,5 +1,216 @@
-//! What the journal holds.
+//! What the journal holds: everything that was heard, decided and done.
+//!
+//! The journal is the truth; tombstones, tasks, holds, runs and checkpoints are folded from it. An event
+//! therefore carries all that folding needs, and nothing that only a database or a clock could add later.
 
-/// To come.
-#[derive(Clone, Debug)]
-pub enum Event {}
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Door, Entity, Key, Notice, Outcome, Seq, Timestamp, TombstoneId};
+
+/// One journal entry's content. Its kind is stored beside the body, and both are under the hash.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Configured(Topology),
+    Heard(Heard),
+    Decided(Decided),
+    Started(Started),
+    Settled(Settled),
+    Resolved(Resolved),
+    RunStarted(RunStarted),
+    RunEnded(RunEnded),
+}
+
+/// What of the configuration folding depends on; written when it differs from the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Target → entity → whether a deactivation concerns it there.
+    pub targets: BTreeMap<String, BTreeMap<Entity, bool>>,
+    /// Source → seconds within which a notice without evidence is a repeat.
+    pub retry_horizons: BTreeMap<String, u64>,
+}
+
+/// One delivery, one page of a feed, or one command of an operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heard {
+    pub source: String,
+    pub door: Door,
+    /// The run that read it, for a page of a feed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Seq>,
+    /// SHA-256 of the raw body, hex; the body itself is kept beside the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    pub notices: Vec<Notice>,
+    /// What of it could not be understood, and why. Kept and alarmed, since it is authentic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
+    /// An operator's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A tombstone's fact, named by the journal entry that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fact(pub TombstoneId, pub Seq);
+
+/// The brake's word on facts that awaited it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    pub released: Vec<Fact>,
+    /// Rows that the released facts take, by entity: spent from the window's allowance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub spent: BTreeMap<Entity, u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldSet>,
+}
+
+/// Facts of one entity that went over the allowance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldSet {
+    pub entity: Entity,
+    /// The open hold that they join; a hold opened by this decision has the decision's own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Seq>,
+    pub facts: Vec<Fact>,
+    pub rows: u64,
+    /// What was allowed, and what had gone already, in rows: for the operator.
+    pub allowed: u64,
+    pub gone: u64,
+}
+
+/// A batch that a target is about to see. Its number is this entry's; its members never change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    pub target: String,
+    pub members: Vec<Fact>,
+    /// The process that has it, and until when it may be considered at work.
+    pub holder: String,
+    pub leased_until: Timestamp,
+}
+
+/// What a batch came to, as its target confirmed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settled {
+    pub target: String,
+    pub batch: Seq,
+    /// Empty for a batch that was refused as a whole and is tried in halves.
+    pub results: Vec<Settlement>,
+}
+
+/// One tombstone at one target: the proof of its removal, or why it is still there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The tombstone, and the entry naming the notice that caused this.
+    pub fact: Fact,
+    pub entity: Entity,
+    pub key: Key,
+    pub outcome: Outcome,
+    /// Rows that went, children included.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(rows: &u64) -> bool {
+    *rows == 0
+}
+
+/// Why a record failed, and whether it will be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub code: String,
+    pub message: String,
+    /// The next try; without one the task is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A person's word on a hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    pub hold: Seq,
+    pub approve: bool,
+    /// What the person had seen: facts that joined the hold after this entry are not meant.
+    pub through: Seq,
+    pub actor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A reconciliation begins. Its number is this entry's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    pub source: String,
+    /// The window, as far as the feed takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+}
+
+/// A reconciliation ended; only a complete one moves the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnded {
+    pub run: Seq,
+    pub source: String,
+    pub pages: u64,
+    pub found: u64,
+    /// Written together with the walk's last page (I4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The one list of kinds, from which naming, writing and reading follow.
+macro_rules! kinds {
+    ($($variant:ident $name:literal),+ $(,)?) => {
+        impl Event {
+            /// The name under which the event is stored and shown.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name),+ }
+            }
+
+            /// The body that is stored and hashed beside the kind: JSON.
+            #[must_use]
+            pub fn encode(&self) -> String {
+                let text = match self { $(Self::$variant(content) => serde_json::to_string(content)),+ };
+                text.expect("an event has string keys only, and no failing serializer")
+            }
+
+            /// # Errors
+            /// Not an event of this program or of an older one.
+            pub fn decode(kind: &str, body: &str) -> Result<Self, UnknownEvent> {
+                match kind {
+                    $($name => serde_json::from_str(body).map(Self::$variant).map_err(UnknownEvent::Body),)+
+                    _ => Err(UnknownEvent::Kind(kind.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Configured "configured",
+    Heard "heard",
+    Decided "decided",
+    Started "started",
+    Settled "settled",
+    Resolved "resolved",
+    RunStarted "run_started",
+    RunEnded "run_ended",
+}
+
+/// A journal entry that this program cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnknownEvent {
+    #[error("unknown kind of journal entry {0:?}: written by a newer version?")]
+    Kind(String),
+    #[error("unreadable journal entry: {0}")]
+    Body(#[source] serde_json::Error),
+}

@@ -83,6 +83,6 @@ pub struct Notice {
     pub entity: Entity,
     pub key: Key,
     pub action: Action,
-    #[serde(flatten)]
+    #[serde(default)]
     pub evidence: Evidence,
 }

@@ -50,6 +50,12 @@ impl Outcome {
         }
     }
 
+    /// Whether it made a record go, or marked it.
+    #[must_use]
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::Deleted | Self::Deactivated)
+    }
+
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)

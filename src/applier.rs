@@ -1,0 +1,346 @@
+//! Carrying out: one loop a target, in bounded steps: lease, batch, apply, settle.
+//!
+//! A batch is what has gathered while the last one ran; there is no timer. Before a target sees a batch, its
+//! number and members are on disk, and they never change: after a crash the same batch is applied again, and
+//! what is absent then is told as gone by our own work (I8). While one batch is applied, the last one is
+//! settled and the next one is made ready. A loop knows of its own target alone, so that one that is down
+//! harms no other (I6).
+
+mod settle;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Backoff, Dice};
+use crate::brake::removal;
+use crate::clock::SharedClock;
+use crate::domain::{
+    Entity, Event, Seq, Timestamp,
+    event::{Settled, Settlement, Started},
+};
+use crate::intake::Intake;
+use crate::store::{SharedStore, StoreError, Task};
+use crate::targets::{Batch, Target, TargetError};
+use crate::telemetry::metrics::{Ended, Metrics};
+
+/// Tasks in a batch: the knee of throughput in every database measured, at a transaction of 20 to 50 ms.
+const BATCH_TASKS: u32 = 1_000;
+/// Tasks in a batch when a full batch has left more behind: a backlog is worth a longer transaction.
+const BATCH_TASKS_BEHIND: u32 = 10_000;
+/// How long a batch is taken to be at work before another process may take it over.
+const LEASE: Duration = Duration::from_secs(300);
+/// Waits between tries at a target that is down: soon at first, then once a minute without end.
+const DOWN: Backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_secs(60) };
+/// How often the queue is looked at without being woken: a lost wake-up costs at most this.
+const SCAN_EVERY: Duration = Duration::from_secs(5);
+
+/// What an applier works with.
+#[derive(Clone)]
+pub struct Applier {
+    pub target: Arc<dyn Target>,
+    pub store: SharedStore,
+    pub intake: Intake,
+    pub clock: SharedClock,
+    pub dice: Dice,
+    pub metrics: Arc<Metrics>,
+    /// How far the journal has been folded.
+    pub folded: watch::Receiver<Seq>,
+    /// Names this process in the journal.
+    pub holder: String,
+}
+
+/// A batch on its way.
+struct Leased {
+    number: Seq,
+    tasks: Vec<Task>,
+    /// It was open when this process began: the target may have done it already.
+    resumed: bool,
+}
+
+/// Where the loop stands.
+#[derive(Default)]
+struct Round {
+    /// The last task's place: the next batch begins behind it, so that a large backlog is taken in the
+    /// order of its keys, and nothing starves.
+    cursor: Option<(Entity, String)>,
+    /// The last batch was full.
+    behind: bool,
+    /// Entry of the last settlement: the queue tells the truth once it is folded.
+    settled: Seq,
+}
+
+impl Applier {
+    /// Works until it is cancelled; a batch that is being applied then is finished first.
+    ///
+    /// # Errors
+    /// The store holds something that cannot be read; everything else is tried again.
+    pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
+        let mut failures = 0;
+        let mut resume = true;
+        let mut folded = self.folded.clone();
+        while !cancel.is_cancelled() {
+            // Seen before looking: what is folded while we work wakes us again.
+            folded.mark_unchanged();
+            let outcome = async {
+                if std::mem::take(&mut resume) {
+                    self.resume(&cancel).await.inspect_err(|_| resume = true)?;
+                }
+                self.drain(&cancel).await
+            }
+            .await;
+            match outcome {
+                Ok(()) => {
+                    failures = 0;
+                    self.idle(&mut folded, &cancel).await?;
+                }
+                Err(error) if error.retry_can_help() => {
+                    failures += 1;
+                    // A batch may have been left open on the way.
+                    resume = true;
+                    let wait = DOWN.wait(failures, &self.dice);
+                    tracing::warn!(target = self.target.name(), %error, "applying pauses: our own state cannot be used");
+                    cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes the batches that a crash left open.
+    async fn resume(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
+        for open in self.store.open_batches(self.target.name()).await? {
+            tracing::info!(
+                target = self.target.name(),
+                batch = open.number,
+                tasks = open.tasks.len(),
+                "resuming a batch"
+            );
+            let leased = Leased { number: open.number, tasks: open.tasks, resumed: true };
+            let Some(settled) = self.carry_out(leased, cancel).await? else { return Ok(()) };
+            let seq = self.intake.note(Event::Settled(settled)).await?;
+            self.folded_to(seq, cancel).await;
+        }
+        Ok(())
+    }
+
+    /// Applies batch after batch until nothing is due. While one is applied, the one before is settled and
+    /// the one behind is leased.
+    async fn drain(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
+        let mut round = Round::default();
+        let mut done: Option<Settled> = None;
+        let mut next = self.lease(&mut round).await?;
+        loop {
+            let Some(leased) = next.take() else {
+                if let Some(settled) = done.take() {
+                    round.settled = self.intake.note(Event::Settled(settled)).await?;
+                }
+                if round.cursor.take().is_none() || cancel.is_cancelled() {
+                    return Ok(());
+                }
+                // From the start again, once everything settled has left the queue.
+                self.folded_to(round.settled, cancel).await;
+                next = self.lease(&mut round).await?;
+                if next.is_none() {
+                    return Ok(());
+                }
+                continue;
+            };
+            let settling = async {
+                match done.take() {
+                    Some(settled) => self.intake.note(Event::Settled(settled)).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let leasing = async {
+                if cancel.is_cancelled() { Ok(None) } else { self.lease(&mut round).await }
+            };
+            let (applied, settled, leased) = tokio::join!(self.carry_out(leased, cancel), settling, leasing);
+            next = leased?;
+            if let Some(seq) = settled? {
+                round.settled = seq;
+            }
+            match applied? {
+                Some(settled) => done = Some(settled),
+                // Cancelled while the target was down: the batch stays open, and is resumed at the next start.
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes the tasks behind the cursor, and makes the batch durable.
+    async fn lease(&self, round: &mut Round) -> Result<Option<Leased>, StoreError> {
+        let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
+        let now = self.clock.now();
+        let tasks = self.store.due(self.target.name(), round.cursor.as_ref(), now, limit).await?;
+        let Some(last) = tasks.last() else { return Ok(None) };
+        round.cursor = Some((last.entity.clone(), last.key.canonical()));
+        round.behind = tasks.len() == limit as usize;
+        self.start(tasks).await.map(Some)
+    }
+
+    async fn start(&self, tasks: Vec<Task>) -> Result<Leased, StoreError> {
+        let started = Started {
+            target: self.target.name().to_owned(),
+            members: tasks.iter().map(|task| task.fact).collect(),
+            holder: self.holder.clone(),
+            leased_until: self.clock.now().plus(LEASE),
+        };
+        let number = self.intake.note(Event::Started(started)).await?;
+        Ok(Leased { number, tasks, resumed: false })
+    }
+
+    /// Applies a batch, in halves where the target refuses it whole; `None` if cancelled on the way.
+    async fn carry_out(
+        &self,
+        leased: Leased,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Settled>, StoreError> {
+        let mut waiting = VecDeque::from([leased]);
+        loop {
+            let Some(leased) = waiting.pop_front() else {
+                return Err(StoreError::Corrupt("a batch without members".into()));
+            };
+            let Some(applied) = self.apply(&leased, cancel).await else { return Ok(None) };
+            let results = match applied {
+                Applied::Told(results) => results,
+                Applied::Split => {
+                    waiting.extend(self.halve(leased).await?);
+                    continue;
+                }
+            };
+            let settled = Settled { target: self.target.name().to_owned(), batch: leased.number, results };
+            if waiting.is_empty() {
+                return Ok(Some(settled));
+            }
+            self.intake.note(Event::Settled(settled)).await?;
+        }
+    }
+
+    /// Gives a refused batch up and opens its halves, so that the record at fault comes to stand alone.
+    async fn halve(&self, leased: Leased) -> Result<[Leased; 2], StoreError> {
+        let Leased { number, mut tasks, resumed } = leased;
+        let right = tasks.split_off(tasks.len() / 2);
+        let target = self.target.name().to_owned();
+        self.intake.note(Event::Settled(Settled { target, batch: number, results: vec![] })).await?;
+        let (mut left, mut right) = (self.start(tasks).await?, self.start(right).await?);
+        (left.resumed, right.resumed) = (resumed, resumed);
+        Ok([left, right])
+    }
+
+    /// Applies one batch, again and again while the target is down; `None` if cancelled meanwhile.
+    async fn apply(&self, leased: &Leased, cancel: &CancellationToken) -> Option<Applied> {
+        let batch = Batch { number: leased.number, removals: leased.tasks.iter().map(removal).collect() };
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let error = match self.target.apply(&batch).await {
+                Ok(effects) => {
+                    self.metrics.target_up(self.target.name(), true);
+                    self.metrics.batch(self.target.name(), Ended::Done, began.elapsed());
+                    return Some(Applied::Told(self.settlements(leased, effects)));
+                }
+                Err(TargetError::Refused { code, message }) => {
+                    self.metrics.batch(self.target.name(), Ended::Failed, began.elapsed());
+                    return Some(self.refused(leased, code, message));
+                }
+                Err(error) => error,
+            };
+            failures += 1;
+            self.metrics.target_up(self.target.name(), false);
+            self.metrics.batch(self.target.name(), Ended::Failed, began.elapsed());
+            let wait = DOWN.wait(failures, &self.dice);
+            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(
+                target = self.target.name(), batch = leased.number, tasks = leased.tasks.len(), failures, retry_in_ms,
+                %error, "batch not applied, will be tried again"
+            );
+            cancel.run_until_cancelled(tokio::time::sleep(wait)).await?;
+        }
+    }
+
+    fn settlements(&self, leased: &Leased, effects: Vec<crate::targets::Effect>) -> Vec<Settlement> {
+        let now = self.clock.now();
+        let results: Vec<Settlement> = leased
+            .tasks
+            .iter()
+            .zip(effects)
+            .map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
+            .collect();
+        for (task, result) in leased.tasks.iter().zip(&results) {
+            self.measure(task, result, now);
+        }
+        tracing::info!(
+            target = self.target.name(),
+            batch = leased.number,
+            tasks = results.len(),
+            "batch applied"
+        );
+        results
+    }
+
+    fn refused(&self, leased: &Leased, code: &'static str, message: String) -> Applied {
+        if leased.tasks.len() > 1 {
+            tracing::warn!(target = self.target.name(), batch = leased.number, code, %message, "batch refused, trying halves");
+            return Applied::Split;
+        }
+        let now = self.clock.now();
+        let failure = crate::targets::RecordFailure { code, message, retry: true };
+        let effects = vec![crate::targets::Effect::Failed(failure)];
+        let results = leased
+            .tasks
+            .iter()
+            .zip(effects)
+            .map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
+            .collect();
+        Applied::Told(results)
+    }
+
+    fn measure(&self, task: &Task, result: &Settlement, now: Timestamp) {
+        let target = self.target.name();
+        self.metrics.settled(target, &result.entity, result.outcome, 1);
+        self.metrics.rows_removed(target, &result.entity, result.rows);
+        if result.outcome.is_gone() {
+            let upstream = task.upstream_time.then(|| now.since(task.at));
+            self.metrics.gone(self.target.name(), upstream, now.since(task.heard_at));
+        }
+    }
+
+    /// Waits until the journal is folded up to `seq`.
+    async fn folded_to(&self, seq: Seq, cancel: &CancellationToken) {
+        let mut folded = self.folded.clone();
+        let reached = async { folded.wait_for(|reached| *reached >= seq).await.map(drop) };
+        // Cancelled, or the folding ended: either way the loop that called ends soon.
+        let _ = cancel.run_until_cancelled(reached).await;
+    }
+
+    /// Waits until something may be due.
+    async fn idle(
+        &self,
+        folded: &mut watch::Receiver<Seq>,
+        cancel: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let wait = match self.store.next_due_at(self.target.name()).await {
+            Ok(next) => next.map_or(SCAN_EVERY, |at| at.since(now).min(SCAN_EVERY)),
+            Err(error) if error.retry_can_help() => SCAN_EVERY,
+            Err(error) => return Err(error),
+        };
+        tokio::select! {
+            _ = folded.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+            () = cancel.cancelled() => {}
+        }
+        Ok(())
+    }
+}
+
+enum Applied {
+    Told(Vec<Settlement>),
+    Split,
+}

@@ -1,0 +1,231 @@
+//! The protection against mass deletion: no more than an allowed number of rows goes without a person (I5).
+//!
+//! What an entity may lose within a sliding window is `max(rows, percent of the mirrored rows)`. The decision
+//! is a pure function over what the store and the targets say; what has gone is kept in the store, so that
+//! it holds over restarts, over all doors and over several processes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::SharedClock;
+use crate::config;
+use crate::domain::{
+    Action, Entity, Event, Seq,
+    event::{Decided, Fact, HeldSet},
+};
+use crate::intake::Intake;
+use crate::store::{SharedStore, StoreError, Task};
+use crate::targets::{Removal, Target};
+
+/// Facts decided at once: a burst in one decision, and a step that stays within tens of milliseconds.
+const STEP_FACTS_MAX: u32 = 2_000;
+/// How long a count of the mirrored rows is good for: counting a large table takes long, and it changes by
+/// little in a minute.
+const BASIS_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// A fact, and the rows that carrying it out would take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub fact: Fact,
+    pub entity: Entity,
+    pub rows: u64,
+}
+
+/// What an entity may lose within the window, and what it has lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    pub allowed: u64,
+    pub gone: u64,
+    /// The hold that is open, if one is.
+    pub hold: Option<Seq>,
+}
+
+/// Rows of one entity that may go within the window. `mirrored` counts what is there, `gone` what went
+/// within the window: together they are what was there before, so that a shrinking table does not shrink
+/// its own protection.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a number of rows, rounded down"
+)]
+pub fn allowed(limits: &config::Brake, mirrored: u64, gone: u64) -> u64 {
+    let share = (mirrored.saturating_add(gone) as f64 * limits.percent / 100.0).floor();
+    limits.rows.max(share.max(0.0) as u64)
+}
+
+/// Releases candidates in their order as long as they fit; what would pass the allowance is held.
+#[must_use]
+pub fn decide(candidates: &[Candidate], allowances: &BTreeMap<Entity, Allowance>) -> Decided {
+    let mut decided = Decided::default();
+    let mut held: BTreeMap<&Entity, HeldSet> = BTreeMap::new();
+    for Candidate { fact, entity, rows } in candidates {
+        let allowance = allowances.get(entity).copied().unwrap_or_default();
+        let spent = decided.spent.get(entity).copied().unwrap_or(0);
+        let total = allowance.gone.saturating_add(spent).saturating_add(*rows);
+        if *rows == 0 || total <= allowance.allowed {
+            decided.released.push(*fact);
+            if *rows > 0 {
+                *decided.spent.entry(entity.clone()).or_default() += rows;
+            }
+            continue;
+        }
+        let set = held.entry(entity).or_insert_with(|| HeldSet {
+            entity: entity.clone(),
+            hold: allowance.hold,
+            facts: vec![],
+            rows: 0,
+            allowed: allowance.allowed,
+            gone: allowance.gone.saturating_add(spent),
+        });
+        set.facts.push(*fact);
+        set.rows += rows;
+    }
+    decided.held = held.into_values().collect();
+    decided
+}
+
+/// Decides on what awaits it, step by step.
+pub struct Brake {
+    limits: config::Brake,
+    store: SharedStore,
+    intake: Intake,
+    clock: SharedClock,
+    targets: Vec<Arc<dyn Target>>,
+    /// Entity → mirrored rows and when they were counted. A measurement, not a state: it may be lost.
+    basis: BTreeMap<Entity, (u64, Instant)>,
+    /// Entity → the largest mean weight of a record seen: what one is taken for while a target is down.
+    mean: BTreeMap<Entity, u64>,
+}
+
+impl Brake {
+    #[must_use]
+    pub fn new(
+        limits: config::Brake,
+        store: SharedStore,
+        intake: Intake,
+        clock: SharedClock,
+        targets: Vec<Arc<dyn Target>>,
+    ) -> Self {
+        Self { limits, store, intake, clock, targets, basis: BTreeMap::new(), mean: BTreeMap::new() }
+    }
+
+    /// Decides on the oldest facts that await it, and notes the decision in the journal; `None` when nothing
+    /// awaits. The caller folds before the next step.
+    pub async fn step(&mut self) -> Result<Option<Decided>, StoreError> {
+        let awaiting = self.store.awaiting(STEP_FACTS_MAX).await?;
+        if awaiting.is_empty() {
+            return Ok(None);
+        }
+        let decided = if self.limits.on {
+            let candidates = self.weigh(&awaiting).await;
+            let allowances = self.allowances(&candidates).await?;
+            decide(&candidates, &allowances)
+        } else {
+            Decided { released: awaiting.iter().map(|task| task.fact).collect(), ..Decided::default() }
+        };
+        for set in &decided.held {
+            tracing::error!(
+                entity = %set.entity, facts = set.facts.len(), rows = set.rows, allowed = set.allowed, gone = set.gone,
+                "the brake holds deletions back: review with `expunged holds list`"
+            );
+        }
+        self.intake.note(Event::Decided(decided.clone())).await?;
+        Ok(Some(decided))
+    }
+
+    async fn weigh(&mut self, awaiting: &[Task]) -> Vec<Candidate> {
+        let mut rows = vec![0_u64; awaiting.len()];
+        let removals: Vec<Removal> = awaiting.iter().map(removal).collect();
+        for target in &self.targets {
+            match target.weigh(&removals).await {
+                Ok(weights) => {
+                    for (row, weight) in rows.iter_mut().zip(weights) {
+                        *row = (*row).max(weight);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(target = target.name(), %error, "the brake cannot weigh: it goes by earlier weights");
+                    for (row, task) in rows.iter_mut().zip(awaiting) {
+                        let mean = self.mean.get(&task.entity).copied().unwrap_or(1);
+                        *row = (*row).max(if task.action == Action::Delete { mean } else { 0 });
+                    }
+                }
+            }
+        }
+        let candidates: Vec<Candidate> = awaiting
+            .iter()
+            .zip(rows)
+            .map(|(task, rows)| Candidate { fact: task.fact, entity: task.entity.clone(), rows })
+            .collect();
+        self.learn(&candidates);
+        candidates
+    }
+
+    fn learn(&mut self, candidates: &[Candidate]) {
+        let mut sums: BTreeMap<&Entity, (u64, u64)> = BTreeMap::new();
+        for candidate in candidates.iter().filter(|candidate| candidate.rows > 0) {
+            let (rows, records) = sums.entry(&candidate.entity).or_default();
+            *rows += candidate.rows;
+            *records += 1;
+        }
+        for (entity, (rows, records)) in sums {
+            let mean = self.mean.entry(entity.clone()).or_default();
+            *mean = (*mean).max(rows.div_ceil(records));
+        }
+    }
+
+    async fn allowances(
+        &mut self,
+        candidates: &[Candidate],
+    ) -> Result<BTreeMap<Entity, Allowance>, StoreError> {
+        let since = self.clock.now().minus(self.limits.window);
+        let gone: BTreeMap<Entity, u64> = self.store.spent_since(since).await?.into_iter().collect();
+        let holds = self.store.holds(true).await?;
+        let mut allowances = BTreeMap::new();
+        for candidate in candidates {
+            let entity = &candidate.entity;
+            if allowances.contains_key(entity) {
+                continue;
+            }
+            let gone = gone.get(entity).copied().unwrap_or(0);
+            let hold = holds.iter().find(|hold| hold.entity == *entity).map(|hold| hold.id);
+            let mirrored = self.mirrored(entity).await;
+            let allowed = allowed(&self.limits, mirrored, gone);
+            allowances.insert(entity.clone(), Allowance { allowed, gone, hold });
+        }
+        Ok(allowances)
+    }
+
+    /// The largest number of rows that a target mirrors; the last count while none can be asked.
+    async fn mirrored(&mut self, entity: &Entity) -> u64 {
+        let last = self.basis.get(entity).copied();
+        if let Some((rows, counted)) = last
+            && counted.elapsed() < BASIS_AGE_MAX
+        {
+            return rows;
+        }
+        let mut rows = None;
+        for target in &self.targets {
+            if let Ok(count) = target.mirrored(entity).await {
+                rows = rows.max(Some(count));
+            }
+        }
+        let rows = rows.or(last.map(|(rows, _)| rows)).unwrap_or(0);
+        self.basis.insert(entity.clone(), (rows, Instant::now()));
+        rows
+    }
+}
+
+/// A task as targets see it.
+#[must_use]
+pub fn removal(task: &Task) -> Removal {
+    Removal { entity: task.entity.clone(), key: task.key.clone(), action: task.action, at: task.at }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! From the journal to what follows from it: tombstones, tasks, holds, runs, checkpoints.
+//!
+//! Folding reads entries in order and writes what they mean, each step in one transaction with the position
+//! that it reached. It may crash anywhere, run in two processes at once, or begin again from an empty file:
+//! the result is the same (I2). It looks at nothing but the journal: no clock, no configuration, no target.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use crate::domain::{
+    Action, Door, Entity, Event, Key, Seq, Timestamp, Tombstone,
+    event::{Heard, RunEnded, Topology},
+    tombstone::{Arrival, Hearing},
+};
+use crate::store::{Entry, Fold, RunCounts, SharedStore, StoreError};
+
+/// Entries in one step: few enough that a step takes milliseconds, and those who wait for it little longer.
+const STEP_ENTRIES_MAX: u32 = 512;
+/// Bytes of entries in one step: a page of a feed is some 20 KiB, a settled batch up to 2 MiB.
+const STEP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Without a configured horizon: the longest retry schedule that is documented (Standard Webhooks, 75.6 h).
+const RETRY_HORIZON: Duration = Duration::from_secs(76 * 3600);
+
+/// What a step did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Folded {
+    /// Where it ended.
+    pub reached: Seq,
+    pub entries: u64,
+    /// Notices by source, door and what they were.
+    pub heard: BTreeMap<(String, Door, &'static str), u64>,
+    pub runs_ended: Vec<RunEnded>,
+}
+
+/// Folds what the journal holds beyond the last step; `entries` is 0 when there is nothing.
+///
+/// # Errors
+/// Nothing was changed.
+pub async fn step(store: &SharedStore) -> Result<Folded, StoreError> {
+    let before = store.position().await?;
+    if store.entries(before.seq, 1, 0).await?.is_empty() {
+        return Ok(Folded { reached: before.seq, ..Folded::default() });
+    }
+    let mut fold = store.fold().await?;
+    // Read again inside the step: another process may have folded in between.
+    let mut position = fold.position();
+    let entries = store.entries(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
+    let mut step = Step { topology: fold.topology().await?, folded: Folded::default() };
+    let mut run_of_heard: Vec<(&Entry, Heard)> = Vec::new();
+    for entry in &entries {
+        match entry.event()? {
+            Event::Heard(heard) => run_of_heard.push((entry, heard)),
+            other => {
+                step.heard(&mut *fold, std::mem::take(&mut run_of_heard)).await?;
+                step.other(&mut *fold, entry, other).await?;
+            }
+        }
+        position = entry.position();
+    }
+    step.heard(&mut *fold, run_of_heard).await?;
+    fold.commit(position).await?;
+    step.folded.entries = entries.len() as u64;
+    step.folded.reached = position.seq;
+    Ok(step.folded)
+}
+
+/// Folds until nothing is left; for commands that need to see everything.
+pub async fn catch_up(store: &SharedStore) -> Result<Seq, StoreError> {
+    loop {
+        let folded = step(store).await?;
+        if folded.entries == 0 {
+            return Ok(folded.reached);
+        }
+    }
+}
+
+struct Step {
+    topology: Topology,
+    folded: Folded,
+}
+
+impl Step {
+    /// Neighbouring deliveries together, so that each record is read and written once.
+    async fn heard(&mut self, fold: &mut dyn Fold, entries: Vec<(&Entry, Heard)>) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut records = Records::load(fold, &entries).await?;
+        for (entry, heard) in &entries {
+            let counts = self.one_heard(&mut records, entry.seq, entry.at, heard);
+            if let Some(run) = heard.run {
+                fold.run_read(run, counts).await?;
+            }
+            if !heard.unreadable.is_empty() {
+                fold.unreadable(entry.seq, &heard.source, entry.at, &heard.unreadable).await?;
+                *self.count(heard, "unreadable") += heard.unreadable.len() as u64;
+            }
+        }
+        records.save(fold).await
+    }
+
+    fn one_heard(&mut self, records: &mut Records, seq: Seq, at: Timestamp, heard: &Heard) -> RunCounts {
+        let horizon = self.topology.retry_horizons.get(&heard.source);
+        let retry_horizon = horizon.map_or(RETRY_HORIZON, |seconds| Duration::from_secs(*seconds));
+        let mut counts = RunCounts::default();
+        for notice in &heard.notices {
+            let (source, door) = (heard.source.as_str(), heard.door);
+            let arrival = Arrival { notice, seq, heard_at: at, source, door, retry_horizon };
+            let hearing = records.hear(&arrival);
+            counts.count(hearing);
+            *self.count(heard, hearing.as_str()) += 1;
+        }
+        counts
+    }
+
+    fn count(&mut self, heard: &Heard, result: &'static str) -> &mut u64 {
+        self.folded.heard.entry((heard.source.clone(), heard.door, result)).or_default()
+    }
+
+    async fn other(&mut self, fold: &mut dyn Fold, entry: &Entry, event: Event) -> Result<(), StoreError> {
+        let (seq, at) = (entry.seq, entry.at);
+        match event {
+            Event::Heard(_) => Ok(()),
+            Event::Configured(topology) => {
+                fold.set_topology(&topology).await?;
+                self.topology = topology;
+                Ok(())
+            }
+            Event::Decided(decided) => fold.decided(seq, at, &decided, &self.topology).await,
+            Event::Started(started) => fold.batch_started(seq, &started).await,
+            Event::Settled(settled) => fold.settled(seq, &settled).await,
+            Event::Resolved(resolved) => fold.resolved(seq, &resolved, &self.topology).await,
+            Event::RunStarted(run) => fold.run_started(seq, at, &run).await,
+            Event::RunEnded(run) => {
+                fold.run_ended(seq, at, &run).await?;
+                self.folded.runs_ended.push(run);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The tombstones that a group of deliveries touches.
+struct Records {
+    by_record: HashMap<(Entity, Key), usize>,
+    /// With whether the fact that stands is new.
+    tombstones: Vec<(Tombstone, bool)>,
+    next_id: i64,
+}
+
+impl Records {
+    async fn load(fold: &mut dyn Fold, entries: &[(&Entry, Heard)]) -> Result<Self, StoreError> {
+        let notices = entries.iter().flat_map(|(_, heard)| &heard.notices);
+        let names: Vec<(&Entity, &Key)> = notices.map(|notice| (&notice.entity, &notice.key)).collect();
+        let known = fold.tombstones(&names).await?;
+        let mut records =
+            Self { by_record: HashMap::with_capacity(names.len()), tombstones: vec![], next_id: 0 };
+        records.next_id = fold.next_id().await?;
+        for tombstone in known {
+            let name = (tombstone.entity.clone(), tombstone.key.clone());
+            records.by_record.insert(name, records.tombstones.len());
+            records.tombstones.push((tombstone, false));
+        }
+        Ok(records)
+    }
+
+    fn hear(&mut self, arrival: &Arrival<'_>) -> Hearing {
+        let name = (arrival.notice.entity.clone(), arrival.notice.key.clone());
+        if let Some(&index) = self.by_record.get(&name) {
+            let (tombstone, fresh) = &mut self.tombstones[index];
+            let hearing = tombstone.hear(arrival);
+            *fresh |= hearing == Hearing::New;
+            return hearing;
+        }
+        self.by_record.insert(name, self.tombstones.len());
+        self.tombstones.push((Tombstone::first(self.next_id, arrival), true));
+        self.next_id += 1;
+        Hearing::New
+    }
+
+    async fn save(&self, fold: &mut dyn Fold) -> Result<(), StoreError> {
+        fold.put_tombstones(&self.tombstones).await?;
+        let mut relisted: BTreeMap<Seq, Vec<i64>> = BTreeMap::new();
+        for (tombstone, fresh) in &self.tombstones {
+            if *fresh && tombstone.action == Action::Relisted {
+                relisted.entry(tombstone.cause).or_default().push(tombstone.id);
+            }
+        }
+        for (cause, ids) in relisted {
+            fold.supersede(&ids, cause).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! The one door in: whatever heard of a deletion hands its notices to `record`.
+//!
+//! A webhook, a page of a feed and an operator's command all end here, and all are written the same way: as
+//! one entry of the journal, on disk before the call returns (I1). Nothing is looked up and nothing decided;
+//! folding does that right behind.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use crate::clock::SharedClock;
+use crate::domain::{Door, Event, Notice, Seq, event::Heard};
+use crate::store::{Draft, SharedStore, StoreError};
+
+/// What came through a door at once.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub source: String,
+    pub door: Door,
+    /// The run that read it, for a page of a feed.
+    pub run: Option<Seq>,
+    pub notices: Vec<Notice>,
+    /// What of an authentic body could not be understood.
+    pub unreadable: Vec<String>,
+    /// An operator's reason.
+    pub reason: Option<String>,
+    /// The raw bytes, kept beside the journal for a while.
+    pub body: Option<Bytes>,
+}
+
+/// The door.
+#[derive(Clone)]
+pub struct Intake {
+    store: SharedStore,
+    clock: SharedClock,
+    /// Rung after each entry; carries no data, since folding finds the entries by itself.
+    bell: Arc<Notify>,
+}
+
+impl Intake {
+    #[must_use]
+    pub fn new(store: SharedStore, clock: SharedClock, bell: Arc<Notify>) -> Self {
+        Self { store, clock, bell }
+    }
+
+    /// Writes the delivery as one entry, and returns its number once it is on disk.
+    ///
+    /// # Errors
+    /// Nothing was written; see [`StoreError`].
+    pub async fn record(&self, delivery: Delivery) -> Result<Seq, StoreError> {
+        let seqs = self.record_with(delivery, None).await?;
+        seqs.first().copied().ok_or_else(|| StoreError::Corrupt("an entry without a number".into()))
+    }
+
+    /// Writes the delivery and, in the same transaction, the event that it completes.
+    pub async fn record_with(
+        &self,
+        delivery: Delivery,
+        completes: Option<Event>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        let at = self.clock.now();
+        let Delivery { source, door, run, notices, unreadable, reason, body } = delivery;
+        let sha256 = body.as_ref().map(|raw| hex::encode(Sha256::digest(raw)));
+        let heard = Heard { source, door, run, sha256, notices, unreadable, reason };
+        let mut drafts = vec![Draft { at, event: Event::Heard(heard), body }];
+        drafts.extend(completes.map(|event| Draft { at, event, body: None }));
+        self.append(drafts).await
+    }
+
+    /// Writes an event that is not a notice.
+    pub async fn note(&self, event: Event) -> Result<Seq, StoreError> {
+        let seqs = self.append(vec![Draft { at: self.clock.now(), event, body: None }]).await?;
+        seqs.first().copied().ok_or_else(|| StoreError::Corrupt("an entry without a number".into()))
+    }
+
+    async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
+        let seqs = self.store.append(drafts).await?;
+        self.bell.notify_one();
+        Ok(seqs)
+    }
+}

@@ -1,0 +1,172 @@
+//! Opening the two files: folders, migrations, the daemon's lock, and the check that they belong together.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use tokio::sync::Mutex;
+
+use super::{SqliteStore, Writer, fold, journal, projections_path, writer};
+use crate::store::{OpenError, StoreError};
+
+/// Readers of each file at once: one for the daemon's loops, one for scrapes, one for luck.
+const READERS_MAX: u32 = 3;
+/// How long a statement waits for another process's lock: a command beside the daemon writes for
+/// milliseconds, so that a longer wait means that something is wrong.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages after which the WAL is moved into the file: 16 MiB. Smaller ones sync too often, larger ones make the
+/// request that pays for it wait.
+const CHECKPOINT_PAGES: &str = "4000";
+/// Page cache of the folding connection, KiB (negative is SQLite's way to say so): its index of keys is
+/// touched at random.
+const FOLD_CACHE_KIB: &str = "-32768";
+
+const JOURNAL: &[(i64, &str, &str)] =
+    &[(1, "journal", include_str!("../../../migrations/journal/0001_journal.sql"))];
+const PROJECTIONS: &[(i64, &str, &str)] =
+    &[(1, "projections", include_str!("../../../migrations/projections/0001_projections.sql"))];
+
+/// Who opens, and how much may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// Take the daemon's lock, and refuse if it is taken.
+    pub daemon: bool,
+    /// Requests that may wait for the writer.
+    pub queue_max: usize,
+}
+
+pub async fn open(path: &Path, options: OpenOptions) -> Result<(SqliteStore, Writer), StoreError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
+    }
+    let daemon = if options.daemon { Some(lock(path)?) } else { None };
+
+    migrate(path, JOURNAL).await?;
+    let beside = projections_path(path);
+    migrate(&beside, PROJECTIONS).await?;
+    rebuild_if_foreign(path, &beside).await?;
+
+    let (appends, health, writer) = writer::new(writer_options(path), options.queue_max);
+    let folding = connect_options(&beside, SqliteSynchronous::Normal).pragma("cache_size", FOLD_CACHE_KIB);
+    let store = SqliteStore {
+        appends,
+        health,
+        journal: readers(path),
+        projections: readers(&beside),
+        folding: Arc::new(Mutex::new(fold::Projector::new(folding))),
+        _daemon: daemon,
+    };
+    Ok((store, writer))
+}
+
+fn writer_options(path: &Path) -> SqliteConnectOptions {
+    connect_options(path, SqliteSynchronous::Full)
+}
+
+fn connect_options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .disable_statement_logging()
+}
+
+fn readers(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .test_before_acquire(false)
+        .connect_lazy_with(connect_options(path, SqliteSynchronous::Full))
+}
+
+fn failed(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    OpenError::Failed { path: path.display().to_string(), what: error.to_string() }.into()
+}
+
+/// The daemon's lock: the kernel gives it back when the process ends, however it ends.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(|error| failed(Path::new(&name), &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(OpenError::InUse { path: path.display().to_string() }.into())
+        }
+        Err(TryLockError::Error(error)) => Err(failed(path, &error)),
+    }
+}
+
+async fn migrate(path: &Path, known: &[(i64, &'static str, &'static str)]) -> Result<(), StoreError> {
+    let mut connection = connect_options(path, SqliteSynchronous::Full)
+        .connect()
+        .await
+        .map_err(|error| failed(path, &error))?;
+    let migrations = known
+        .iter()
+        .map(|&(version, name, sql)| {
+            let sql = sqlx::SqlStr::from_static(sql);
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        })
+        .collect();
+    let result = Migrator::with_migrations(migrations).run_direct(None, &mut connection, false).await;
+    connection.close().await.map_err(|error| failed(path, &error))?;
+    result.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => OpenError::NewerSchema {
+            path: path.display().to_string(),
+            found,
+            known: known.last().map_or(0, |&(version, _, _)| version),
+        }
+        .into(),
+        other => failed(path, &other),
+    })
+}
+
+/// Projections that were not folded from this journal (a restored backup, a swapped file) are emptied; the
+/// first fold fills them again.
+async fn rebuild_if_foreign(journal: &Path, projections: &Path) -> Result<(), StoreError> {
+    let mut folded = connect_options(projections, SqliteSynchronous::Normal).connect().await?;
+    let reached = fold::position(&mut folded).await?;
+    let mut truth = connect_options(journal, SqliteSynchronous::Full).connect().await?;
+    let belongs = reached.seq == 0 || journal::hash_at(&mut truth, reached.seq).await? == Some(reached.hash);
+    truth.close().await?;
+    if !belongs {
+        tracing::warn!(
+            journal.seq = reached.seq,
+            "projections were folded from another journal: rebuilding them"
+        );
+        empty(&mut folded).await?;
+    }
+    folded.close().await?;
+    Ok(())
+}
+
+async fn empty(projections: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mut transaction = projections.begin_with("BEGIN IMMEDIATE").await?;
+    for statement in [
+        "DELETE FROM state",
+        "DELETE FROM tombstones",
+        "DELETE FROM tasks",
+        "DELETE FROM batches",
+        "DELETE FROM holds",
+        "DELETE FROM spent",
+        "DELETE FROM runs",
+        "DELETE FROM checkpoints",
+        "DELETE FROM unreadable",
+    ] {
+        sqlx::query(statement).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}

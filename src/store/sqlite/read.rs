@@ -1,0 +1,247 @@
+//! Reading what has been folded.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+
+use super::fold::{action, key, tombstone};
+use crate::domain::{
+    Entity, Key, Outcome, Seq, Timestamp,
+    event::{Fact, Failure},
+};
+use crate::store::{
+    Hold, OpenBatch, Parked, Queue, Run, RunCounts, StoreError, Story, StoryTask, Tally, Task,
+};
+
+const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, heard_at, 0 AS attempts,
+    0 AS removed FROM tombstones";
+const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
+    k.heard_at, k.attempts, k.removed FROM tasks AS k JOIN tombstones AS t ON t.id = k.tombstone";
+const SPENT: &str = "SELECT entity, sum(rows) FROM spent WHERE at > ? GROUP BY entity";
+const HOLDS: &str = "SELECT id, entity, opened_at, rows, allowed, gone, state, actor, reason,
+    (SELECT count(*) FROM tombstones WHERE hold = holds.id AND decision = 'held') AS facts
+    FROM holds WHERE state = 'open' OR NOT ? ORDER BY id DESC";
+const NEXT_DUE: &str =
+    "SELECT min(due_at) FROM tasks WHERE target = ? AND state = 'due' AND due_at > 0";
+const BATCHES: &str = "SELECT number, members FROM batches WHERE target = ? ORDER BY number";
+const QUEUE: &str = "SELECT count(*), min(heard_at) FROM tasks WHERE target = ? AND state = 'due'";
+const QUEUE_PARKED: &str = "SELECT count(*) FROM tasks WHERE target = ? AND state = 'parked'";
+const CHECKPOINT: &str = "SELECT at FROM checkpoints WHERE source = ?";
+const RUNS: &str = "SELECT * FROM runs WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
+const STORY: &str = "SELECT * FROM tombstones WHERE entity = ? AND key = ?";
+const STORY_TASKS: &str = "SELECT * FROM tasks WHERE tombstone = ? AND target IN
+    (SELECT DISTINCT target FROM tasks) ORDER BY target";
+const TALLY: &str = "SELECT count(*), count(*) FILTER (WHERE decision = 'awaited'),
+    count(*) FILTER (WHERE decision = 'held'), (SELECT count(*) FROM unreadable) FROM tombstones";
+const OUTCOMES: &str = "SELECT target, coalesce(outcome, state) AS what, count(*) FROM tasks
+    GROUP BY target, what ORDER BY target, what";
+const PARKED: &str = "SELECT target, entity, key, code, message FROM tasks WHERE state = 'parked'
+    ORDER BY settled DESC LIMIT ?";
+
+fn task(row: &SqliteRow) -> Result<Task, StoreError> {
+    Ok(Task {
+        fact: Fact(row.try_get(0)?, row.try_get(1)?),
+        entity: Entity::new(row.try_get::<String, _>(2)?),
+        key: key(row.try_get(3)?)?,
+        action: action(row.try_get(4)?)?,
+        at: Timestamp::from_micros(row.try_get(5)?),
+        upstream_time: row.try_get(6)?,
+        heard_at: Timestamp::from_micros(row.try_get(7)?),
+        attempts: row.try_get(8)?,
+        removed: row.try_get(9)?,
+    })
+}
+
+fn tasks(rows: &[SqliteRow]) -> Result<Vec<Task>, StoreError> {
+    rows.iter().map(task).collect()
+}
+
+fn count(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
+    Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0))
+}
+
+fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_micros))
+}
+
+pub async fn awaiting(pool: &SqlitePool, limit: u32) -> Result<Vec<Task>, StoreError> {
+    let text = format!("{FACT} WHERE decision = 'awaited' ORDER BY id LIMIT ?");
+    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(limit);
+    tasks(&query.fetch_all(pool).await?)
+}
+
+pub async fn held(pool: &SqlitePool, hold: Seq, limit: u32) -> Result<Vec<Task>, StoreError> {
+    let text = format!("{FACT} WHERE hold = ? AND decision = 'held' ORDER BY id LIMIT ?");
+    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(hold).bind(limit);
+    tasks(&query.fetch_all(pool).await?)
+}
+
+pub async fn due(
+    pool: &SqlitePool,
+    target: &str,
+    after: Option<&(Entity, String)>,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Task>, StoreError> {
+    let text = format!(
+        "{TASK} WHERE k.target = ? AND k.state = 'due' AND (k.entity, k.key) > (?, ?) AND k.due_at <= ?
+         ORDER BY k.entity, k.key LIMIT ?"
+    );
+    let (entity, key) = after.map_or(("", ""), |(entity, key)| (entity.as_str(), key.as_str()));
+    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(target).bind(entity).bind(key);
+    tasks(&query.bind(now.micros()).bind(limit).fetch_all(pool).await?)
+}
+
+pub async fn next_due_at(pool: &SqlitePool, target: &str) -> Result<Option<Timestamp>, StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(NEXT_DUE).bind(target).fetch_one(pool).await?;
+    Ok(found.map(Timestamp::from_micros))
+}
+
+pub async fn open_batches(pool: &SqlitePool, target: &str) -> Result<Vec<OpenBatch>, StoreError> {
+    let mut batches = Vec::new();
+    for row in sqlx::query(BATCHES).bind(target).fetch_all(pool).await? {
+        let members: &str = row.try_get("members")?;
+        let text = format!(
+            "{TASK} WHERE k.target = ? AND (k.tombstone, k.cause) IN
+             (SELECT value ->> 0, value ->> 1 FROM json_each(?)) AND k.state = 'due' ORDER BY k.entity, k.key"
+        );
+        let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(target).bind(members);
+        let tasks = tasks(&query.fetch_all(pool).await?)?;
+        batches.push(OpenBatch { number: row.try_get("number")?, tasks });
+    }
+    Ok(batches)
+}
+
+pub async fn queue(pool: &SqlitePool, target: &str) -> Result<Queue, StoreError> {
+    let row = sqlx::query(QUEUE).bind(target).fetch_one(pool).await?;
+    let parked: i64 = sqlx::query_scalar(QUEUE_PARKED).bind(target).fetch_one(pool).await?;
+    Ok(Queue {
+        due: u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0),
+        parked: u64::try_from(parked).unwrap_or(0),
+        oldest: row.try_get::<Option<i64>, _>(1)?.map(Timestamp::from_micros),
+    })
+}
+
+pub async fn spent_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<(Entity, u64)>, StoreError> {
+    let rows = sqlx::query(SPENT).bind(since.micros()).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            let spent: i64 = row.try_get(1)?;
+            Ok((Entity::new(row.try_get::<String, _>(0)?), u64::try_from(spent).unwrap_or(0)))
+        })
+        .collect()
+}
+
+pub async fn holds(pool: &SqlitePool, open_only: bool) -> Result<Vec<Hold>, StoreError> {
+    let rows = sqlx::query(HOLDS).bind(open_only).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Hold {
+                id: row.try_get("id")?,
+                entity: Entity::new(row.try_get::<String, _>("entity")?),
+                opened_at: Timestamp::from_micros(row.try_get("opened_at")?),
+                facts: count(row, "facts")?,
+                rows: count(row, "rows")?,
+                allowed: count(row, "allowed")?,
+                gone: count(row, "gone")?,
+                state: row.try_get("state")?,
+                actor: row.try_get("actor")?,
+                reason: row.try_get("reason")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn checkpoint(pool: &SqlitePool, source: &str) -> Result<Option<Timestamp>, StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(CHECKPOINT).bind(source).fetch_optional(pool).await?;
+    Ok(found.map(Timestamp::from_micros))
+}
+
+pub async fn runs(pool: &SqlitePool, source: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
+    let rows = sqlx::query(RUNS).bind(source).bind(limit).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Run {
+                id: row.try_get("id")?,
+                source: row.try_get("source")?,
+                started_at: Timestamp::from_micros(row.try_get("started_at")?),
+                window_from: time(row, "window_from")?,
+                window_to: time(row, "window_to")?,
+                ended_at: time(row, "ended_at")?,
+                pages: count(row, "pages")?,
+                found: count(row, "found")?,
+                counts: RunCounts {
+                    fresh: count(row, "fresh")?,
+                    by_webhook: count(row, "by_webhook")?,
+                    repeated: count(row, "repeated")?,
+                },
+                checkpoint: time(row, "checkpoint")?,
+                error: row.try_get("error")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn story(pool: &SqlitePool, entity: &Entity, key: &Key) -> Result<Option<Story>, StoreError> {
+    let query = sqlx::query(STORY).bind(entity.as_str()).bind(key.canonical());
+    let Some(row) = query.fetch_optional(pool).await? else { return Ok(None) };
+    let stone = tombstone(&row)?;
+    let rows = sqlx::query(STORY_TASKS).bind(stone.id).fetch_all(pool).await?;
+    Ok(Some(Story {
+        tombstone: stone,
+        decision: row.try_get("decision")?,
+        decided: row.try_get("decided")?,
+        hold: row.try_get("hold")?,
+        tasks: rows.iter().map(story_task).collect::<Result<_, _>>()?,
+    }))
+}
+
+fn story_task(row: &SqliteRow) -> Result<StoryTask, StoreError> {
+    let outcome: Option<&str> = row.try_get("outcome")?;
+    let code: Option<String> = row.try_get("code")?;
+    let message: Option<String> = row.try_get("message")?;
+    let due_at: i64 = row.try_get("due_at")?;
+    let retry_at = (due_at > 0).then(|| Timestamp::from_micros(due_at));
+    Ok(StoryTask {
+        target: row.try_get("target")?,
+        state: row.try_get("state")?,
+        attempts: row.try_get("attempts")?,
+        outcome: outcome.and_then(Outcome::parse),
+        cause: row.try_get("cause")?,
+        settled: row.try_get("settled")?,
+        failure: code.map(|code| Failure { code, message: message.unwrap_or_default(), retry_at }),
+    })
+}
+
+pub async fn tally(pool: &SqlitePool) -> Result<Tally, StoreError> {
+    let row = sqlx::query(TALLY).fetch_one(pool).await?;
+    let number = |index: usize| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(index)?).unwrap_or(0));
+    let outcomes = sqlx::query(OUTCOMES).fetch_all(pool).await?;
+    Ok(Tally {
+        tombstones: number(0)?,
+        awaiting: number(1)?,
+        held: number(2)?,
+        unreadable: number(3)?,
+        outcomes: outcomes
+            .iter()
+            .map(|row| {
+                let number: i64 = row.try_get(2)?;
+                Ok((row.try_get(0)?, row.try_get(1)?, u64::try_from(number).unwrap_or(0)))
+            })
+            .collect::<Result<_, StoreError>>()?,
+    })
+}
+
+pub async fn parked(pool: &SqlitePool, limit: u32) -> Result<Vec<Parked>, StoreError> {
+    let rows = sqlx::query(PARKED).bind(limit).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Parked {
+                target: row.try_get("target")?,
+                entity: Entity::new(row.try_get::<String, _>("entity")?),
+                key: key(row.try_get("key")?)?,
+                code: row.try_get("code")?,
+                message: row.try_get("message")?,
+            })
+        })
+        .collect()
+}

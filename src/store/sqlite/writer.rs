@@ -1,0 +1,220 @@
+//! The one writer of the journal: many requests, one transaction, one fsync, then all are answered.
+//!
+//! While a commit is on its way to the disk, requests gather; the next commit takes them all. Nothing is ever
+//! waited for, so that a single request on an idle daemon pays for its own fsync alone.
+
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{bulk, journal};
+use crate::domain::{Seq, Timestamp};
+use crate::store::{Draft, Health, Position, StoreError, chain};
+
+/// Requests in one commit. Enough that the fsync is shared by all who wait; few enough that the commit stays
+/// within milliseconds.
+const COMMIT_REQUESTS_MAX: usize = 512;
+/// How often an unwritable journal is tried: often enough that a delivery refused with `Retry-After` finds it
+/// mended, seldom enough to leave a full disk alone.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+type Answer = oneshot::Sender<Result<Vec<Seq>, StoreError>>;
+
+/// One request's drafts, and where the answer goes.
+#[derive(Debug)]
+pub struct Append {
+    drafts: Vec<Draft>,
+    answer: Answer,
+}
+
+/// Writes what `append` hands in, until all stores are gone.
+#[derive(Debug)]
+pub struct Writer {
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+    requests: mpsc::Receiver<Append>,
+    health: watch::Sender<Health>,
+}
+
+pub(super) fn new(
+    options: SqliteConnectOptions,
+    queue_max: usize,
+) -> (mpsc::Sender<Append>, watch::Receiver<Health>, Writer) {
+    let (appends, requests) = mpsc::channel(queue_max);
+    let (health, told) = watch::channel(Health::Writable);
+    (appends, told, Writer { options, connection: None, requests, health })
+}
+
+pub(super) async fn append(
+    appends: &mpsc::Sender<Append>,
+    drafts: Vec<Draft>,
+) -> Result<Vec<Seq>, StoreError> {
+    let (answer, answered) = oneshot::channel();
+    appends.try_send(Append { drafts, answer }).map_err(|error| match error {
+        TrySendError::Full(_) => StoreError::Busy,
+        TrySendError::Closed(_) => stopped(),
+    })?;
+    answered.await.unwrap_or_else(|_| Err(stopped()))
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the journal's writer has stopped".into())
+}
+
+impl Writer {
+    /// Runs until every store that hands in is gone, and everything handed in is answered.
+    pub async fn run(mut self) {
+        let mut requests = Vec::with_capacity(COMMIT_REQUESTS_MAX);
+        loop {
+            let healthy = *self.health.borrow() == Health::Writable;
+            let received = if healthy {
+                self.requests.recv_many(&mut requests, COMMIT_REQUESTS_MAX).await
+            } else {
+                let receive = self.requests.recv_many(&mut requests, COMMIT_REQUESTS_MAX);
+                match tokio::time::timeout(PROBE_EVERY, receive).await {
+                    Ok(received) => received,
+                    Err(_) => {
+                        let result = self.probe().await;
+                        self.note(result.as_ref().err());
+                        continue;
+                    }
+                }
+            };
+            if received == 0 {
+                break;
+            }
+            self.commit(&mut requests).await;
+        }
+        if let Some(connection) = self.connection.take() {
+            if let Err(error) = connection.close().await {
+                tracing::warn!(%error, "journal did not close cleanly");
+            }
+        }
+    }
+
+    async fn commit(&mut self, requests: &mut Vec<Append>) {
+        let result = self.write(requests).await;
+        self.note(result.as_ref().err());
+        match result {
+            Ok(first) => {
+                let mut next = first;
+                for Append { drafts, answer } in requests.drain(..) {
+                    let seqs = drafts.iter().map(|_| {
+                        next += 1;
+                        next - 1
+                    });
+                    // A caller that went away has its entries all the same: they are durable.
+                    answer.send(Ok(seqs.collect())).ok();
+                }
+            }
+            Err(error) => {
+                // The connection may be in any state, a half-done transaction included.
+                self.connection = None;
+                for Append { answer, .. } in requests.drain(..) {
+                    answer.send(Err(error.clone())).ok();
+                }
+            }
+        }
+    }
+
+    /// Tells of a change between writable and not, once each time.
+    fn note(&self, error: Option<&StoreError>) {
+        let now = error.map_or(Health::Writable, |error| Health::Unavailable(error.to_string()));
+        self.health.send_if_modified(|health| {
+            let changed = std::mem::discriminant(health) != std::mem::discriminant(&now);
+            match (&now, changed) {
+                (Health::Unavailable(reason), true) => {
+                    tracing::error!(%reason, "journal cannot be written: nothing is acknowledged until it can");
+                }
+                (Health::Writable, true) => tracing::info!("journal can be written again"),
+                (_, false) => {}
+            }
+            *health = now;
+            changed
+        });
+    }
+
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        if self.connection.is_none() {
+            self.connection = Some(self.options.connect().await?);
+        }
+        self.connection.as_mut().ok_or_else(stopped)
+    }
+
+    /// Writes all requests in one transaction; the number of the first entry.
+    async fn write(&mut self, requests: &[Append]) -> Result<Seq, StoreError> {
+        let connection = self.connection().await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let head = journal::head(&mut transaction).await?;
+        let (rows, bodies) = rows(head, requests);
+        bulk::insert(
+            &mut transaction,
+            "INSERT INTO journal (seq, at, kind, body, hash)",
+            5,
+            "",
+            &rows,
+            |query, row| query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone()).bind(row.hash.clone()),
+        )
+        .await?;
+        bulk::insert(
+            &mut transaction,
+            "INSERT INTO bodies (seq, at, body)",
+            3,
+            "",
+            &bodies,
+            |query, (seq, at, body)| query.bind(*seq).bind(*at).bind(body.to_vec()),
+        )
+        .await?;
+        transaction.commit().await?;
+        Ok(head.seq + 1)
+    }
+
+    /// Writes a row and syncs it, as a request would.
+    async fn probe(&mut self) -> Result<(), StoreError> {
+        let result = async {
+            let connection = self.connection().await?;
+            sqlx::query(
+                "INSERT INTO probe (id, at) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET at = at + 1",
+            )
+            .execute(connection)
+            .await?;
+            Ok(())
+        }
+        .await;
+        if result.is_err() {
+            self.connection = None;
+        }
+        result
+    }
+}
+
+struct Row {
+    seq: Seq,
+    at: i64,
+    kind: &'static str,
+    body: std::sync::Arc<str>,
+    hash: Vec<u8>,
+}
+
+type Body = (Seq, i64, bytes::Bytes);
+
+fn rows(head: Position, requests: &[Append]) -> (Vec<Row>, Vec<Body>) {
+    let Position { mut seq, mut hash } = head;
+    let mut rows = Vec::with_capacity(requests.len());
+    let mut bodies = Vec::new();
+    for draft in requests.iter().flat_map(|request| &request.drafts) {
+        seq += 1;
+        let Draft { at, event, body: raw } = draft;
+        let at: &Timestamp = at;
+        let (kind, body) = (event.kind(), event.encode());
+        hash = chain::hash(&hash, seq, *at, kind, &body);
+        if let Some(raw) = raw {
+            bodies.push((seq, at.micros(), raw.clone()));
+        }
+        rows.push(Row { seq, at: at.micros(), kind, body: body.into(), hash: hash.to_vec() });
+    }
+    (rows, bodies)
+}
