@@ -3,5 +3,9 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod lifecycle;
+pub mod schedule;
 pub mod sources;
 pub mod targets;
+pub mod telemetry;
+pub mod web;

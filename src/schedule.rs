@@ -26,7 +26,7 @@ pub type Wake = Arc<dyn Fn(&str, Timestamp) + Send + Sync>;
 /// second.
 const ROUNDING: Duration = Duration::from_secs(1);
 /// How often slots are looked for whose job was lost, and how late one is then.
-const AUDIT: Duration = Duration::from_secs(60);
+const AUDIT: Duration = Duration::from_mins(1);
 
 /// The timers could not be set up.
 #[derive(Clone, Debug, thiserror::Error)]
