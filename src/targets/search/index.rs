@@ -58,11 +58,11 @@ impl SearchIndex {
     pub(super) fn open_or_create(setting: Arc<Setting>) -> Result<Self, TargetError> {
         let path = &setting.path;
         std::fs::create_dir_all(path).map_err(|error| io_error(path, &error))?;
-        let directory = MmapDirectory::open(path).map_err(|error| fault(path, error.into()))?;
-        if !Index::exists(&directory).map_err(|error| fault(path, error.into()))? {
+        let directory = MmapDirectory::open(path).map_err(|error| fault(path, &error.into()))?;
+        if !Index::exists(&directory).map_err(|error| fault(path, &error.into()))? {
             refuse_foreign_folder(path)?;
             Index::create(directory, schema::minimal(&setting), IndexSettings::default())
-                .map_err(|error| fault(path, error))?;
+                .map_err(|error| fault(path, &error))?;
         }
         let open = OpenIndex::open(&setting)?;
         Ok(Self { setting, open: Some(open) })
@@ -92,7 +92,7 @@ impl SearchIndex {
 
     pub(super) fn schema_on_disk(&self) -> Result<Schema, TargetError> {
         let path = &self.setting.path;
-        Ok(Index::open_in_dir(path).map_err(|error| fault(path, error))?.schema())
+        Ok(Index::open_in_dir(path).map_err(|error| fault(path, &error))?.schema())
     }
 
     /// Gives up the writer with all that was not committed, and its lock.
@@ -104,7 +104,7 @@ impl SearchIndex {
 impl OpenIndex {
     fn open(setting: &Arc<Setting>) -> Result<Self, TargetError> {
         let path = &setting.path;
-        let index = Index::open_in_dir(path).map_err(|error| fault(path, error))?;
+        let index = Index::open_in_dir(path).map_err(|error| fault(path, &error))?;
         let schema = index.schema();
         if let Some(faults) = schema::faults(&schema::findings(setting, &schema)) {
             return Err(TargetError::Misconfigured(format!("index {}: {faults}", path.display())));
@@ -114,12 +114,12 @@ impl OpenIndex {
             .iter()
             .map(|(entity, document)| Ok((entity.clone(), schema.get_field(&document.field)?)))
             .collect::<tantivy::Result<_>>()
-            .map_err(|error| fault(path, error))?;
+            .map_err(|error| fault(path, &error))?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
             .try_into()
-            .map_err(|error| fault(path, error))?;
+            .map_err(|error| fault(path, &error))?;
         Ok(Self { setting: Arc::clone(setting), index, reader, fields, writer: None })
     }
 
@@ -130,7 +130,7 @@ impl OpenIndex {
             None => true,
             Some(writer) => lock_id(&self.setting.path)? == Some(writer.lock),
         };
-        let on_disk = self.index.load_metas().map_err(|error| self.fault(error))?;
+        let on_disk = self.index.load_metas().map_err(|error| self.fault(&error))?;
         Ok(lock_is_ours && on_disk.schema == self.index.schema())
     }
 
@@ -145,12 +145,12 @@ impl OpenIndex {
 
     /// Live documents of each term.
     pub(super) fn live(&self, terms: &[Term]) -> Result<Vec<u64>, TargetError> {
-        probe::live(&self.reader.searcher(), terms).map_err(|error| self.fault(error))
+        probe::live(&self.reader.searcher(), terms).map_err(|error| self.fault(&error))
     }
 
     /// Number of the batch that the last commit carries; `None` if the last commit is not ours.
     pub(super) fn committed_batch(&self) -> Result<Option<i64>, TargetError> {
-        let payload = self.index.load_metas().map_err(|error| self.fault(error))?.payload;
+        let payload = self.index.load_metas().map_err(|error| self.fault(&error))?.payload;
         Ok(payload.as_deref().and_then(|text| text.strip_prefix(BATCH_MARK)?.parse().ok()))
     }
 
@@ -169,22 +169,22 @@ impl OpenIndex {
             prepared.set_payload(&format!("{BATCH_MARK}{batch}"));
             prepared.commit()
         });
-        committed.map_err(|error| self.fault(error))?;
+        committed.map_err(|error| self.fault(&error))?;
         self.settle()
     }
 
     /// Makes the last commit survive a power cut, and shows it to the reader. Tantivy syncs the folder before
     /// it moves the metadata into place, and not after.
     pub(super) fn settle(&self) -> Result<(), TargetError> {
-        self.index.directory().sync_directory().map_err(|error| self.fault(error.into()))?;
+        self.index.directory().sync_directory().map_err(|error| self.fault(&error.into()))?;
         self.reload()
     }
 
     fn reload(&self) -> Result<(), TargetError> {
-        self.reader.reload().map_err(|error| self.fault(error))
+        self.reader.reload().map_err(|error| self.fault(&error))
     }
 
-    fn fault(&self, error: TantivyError) -> TargetError {
+    fn fault(&self, error: &TantivyError) -> TargetError {
         fault(&self.setting.path, error)
     }
 }
@@ -196,10 +196,13 @@ impl Writer {
             .num_merge_threads(1)
             .memory_budget_per_thread(WRITER_MEMORY_BYTES)
             .build();
-        let writer: IndexWriter = index.writer_with_options(options).map_err(|error| fault(path, error))?;
+        let writer: IndexWriter = index.writer_with_options(options).map_err(|error| fault(path, &error))?;
         let mut policy = LogMergePolicy::default();
         policy.set_del_docs_ratio_before_merge(DELETED_SHARE_BEFORE_MERGE);
         writer.set_merge_policy(Box::new(policy));
+        // An interrupted commit leaves its list of deleted documents behind, under the name that the next
+        // commit wants: Tantivy would refuse that one, and every later one.
+        writer.garbage_collect_files().wait().map_err(|error| fault(path, &error))?;
         let lock = lock_id(path)?.ok_or_else(|| {
             TargetError::Unavailable(format!("index {} was moved away while it was opened", path.display()))
         })?;
@@ -242,7 +245,7 @@ fn io_error(path: &Path, error: &std::io::Error) -> TargetError {
 }
 
 /// What Tantivy's errors mean to the applier. Texts of damaged files are not repeated: they may hold anything.
-fn fault(path: &Path, error: TantivyError) -> TargetError {
+fn fault(path: &Path, error: &TantivyError) -> TargetError {
     let place = path.display();
     match error {
         TantivyError::LockFailure(LockError::LockBusy, _) => TargetError::Unavailable(format!(
