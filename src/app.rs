@@ -1,0 +1,251 @@
+//! The only wiring: from a configuration to running tasks.
+//!
+//! Building (`Parts::open`) binds no port and starts no loop; commands stop there. Running (`serve`) adds the
+//! listeners, the loops and the schedule. No decision about a deletion is made here.
+
+pub mod pipeline;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::applier::Applier;
+use crate::backoff::fair_dice;
+use crate::brake::Brake;
+use crate::clock::SharedClock;
+use crate::config::{self, Config};
+use crate::domain::{Event, event::Topology};
+use crate::fold;
+use crate::intake::Intake;
+use crate::lifecycle::{Ending, Stop, Tasks};
+use crate::overview::Watched;
+use crate::reconcile::Reconciler;
+use crate::schedule::{Scheduler, Slots};
+use crate::store::SharedStore;
+use crate::store::sqlite::{OpenOptions, SqliteStore};
+use crate::targets::Target;
+use crate::telemetry::metrics::{Known, Metrics};
+use crate::web::admin::Admin;
+use crate::web::hooks::Hooks;
+use crate::web::listener;
+
+/// What daemon and commands share.
+pub struct Parts {
+    pub config: Config,
+    pub clock: SharedClock,
+    pub store: SharedStore,
+    pub intake: Intake,
+    pub bell: Arc<Notify>,
+    pub metrics: Arc<Metrics>,
+    /// Names this process in the journal and on leases.
+    pub holder: String,
+}
+
+impl Parts {
+    /// Opens the state. `daemon` takes the daemon's lock.
+    pub async fn open(config: Config, clock: SharedClock, daemon: bool) -> anyhow::Result<Self> {
+        let options = OpenOptions { daemon, queue_max: config.state.queue_max };
+        let (store, writer) = SqliteStore::open(&config.state.path, options).await?;
+        tokio::spawn(writer.run());
+        let store: SharedStore = Arc::new(store);
+        let bell = Arc::new(Notify::new());
+        let intake = Intake::new(store.clone(), clock.clone(), bell.clone());
+        let metrics = Arc::new(Metrics::new(&Known::from(&config)));
+        let holder = format!("{}@{}", std::process::id(), clock.now().micros());
+        Ok(Self { config, clock, store, intake, bell, metrics, holder })
+    }
+
+    /// The targets, none of which needs to be up.
+    pub async fn targets(&self) -> anyhow::Result<Vec<Arc<dyn Target>>> {
+        let mut targets: Vec<Arc<dyn Target>> = Vec::new();
+        for target in &self.config.targets {
+            targets.push(open_target(target).await.with_context(|| format!("target {}", target.name))?);
+        }
+        Ok(targets)
+    }
+
+    #[must_use]
+    pub fn reconciler(&self) -> Reconciler {
+        Reconciler {
+            store: self.store.clone(),
+            intake: self.intake.clone(),
+            clock: self.clock.clone(),
+            holder: self.holder.clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn watched(&self) -> Watched {
+        Watched::new(&self.config, self.store.clone(), self.clock.clone())
+    }
+
+    /// Notes in the journal what of the configuration folding depends on, if that has changed.
+    pub async fn note_topology(&self) -> anyhow::Result<()> {
+        fold::catch_up(&self.store).await?;
+        let current = topology(&self.config);
+        let mut fold = self.store.fold().await?;
+        let noted = fold.topology().await?;
+        let position = fold.position();
+        fold.commit(position).await?;
+        if noted != current {
+            self.intake.note(Event::Configured(current)).await?;
+            fold::catch_up(&self.store).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn open_target(target: &config::Target) -> anyhow::Result<Arc<dyn Target>> {
+    Ok(match &target.kind {
+        config::target::Kind::Sql(sql) => {
+            Arc::new(crate::targets::sql::SqlTarget::connect(&target.name, sql)?)
+        }
+        config::target::Kind::Tantivy(index) => {
+            Arc::new(crate::targets::search::TantivyTarget::open(&target.name, index).await?)
+        }
+    })
+}
+
+fn topology(config: &Config) -> Topology {
+    let targets = config.targets.iter().map(|target| (target.name.clone(), target.entities()));
+    let horizons = config.sources.iter().map(|source| (source.name.clone(), source.retry_horizon.as_secs()));
+    Topology { targets: targets.collect::<BTreeMap<_, _>>(), retry_horizons: horizons.collect() }
+}
+
+/// Where the daemon listens, once it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    pub hooks: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// Runs the daemon until it is stopped. `listening` is told the addresses as soon as both are bound.
+///
+/// # Errors
+/// The state, a target or a port could not be opened.
+pub async fn serve(
+    config: Config,
+    clock: SharedClock,
+    stop: Stop,
+    listening: impl FnOnce(Listening),
+) -> anyhow::Result<Ending> {
+    let parts = Parts::open(config, clock, true).await?;
+    let server = parts.config.server.clone();
+    let hooks = bind(server.hooks, "server.hooks").await?;
+    let admin = bind(server.admin, "server.admin").await?;
+    let addresses = Listening { hooks: hooks.local_addr()?, admin: admin.local_addr()? };
+    if !parts.config.brake.on {
+        tracing::warn!("the brake is off: nothing stops a mass deletion");
+    }
+    parts.note_topology().await?;
+    let targets = parts.targets().await?;
+
+    let mut tasks = Tasks::new(stop.clone());
+    let door = Hooks::new(&parts.config, parts.intake.clone(), parts.clock.clone(), parts.metrics.clone())?;
+    listen(&mut tasks, "hooks", hooks, door.router(), &parts, stop.drain.clone());
+    let desk = Admin { watched: parts.watched(), metrics: parts.metrics.clone() };
+    listen(&mut tasks, "admin", admin, desk.router(), &parts, stop.drain.clone());
+    carry_out(&mut tasks, &parts, &targets, &stop);
+    let scheduler = schedule(&mut tasks, &parts, &stop.drain).await?;
+
+    tracing::info!(hooks = %addresses.hooks, admin = %addresses.admin, "listening");
+    listening(addresses);
+    let ending = tasks.run(server.limits.drain_timeout).await;
+    if let Err(error) = scheduler.stop().await {
+        tracing::debug!(%error, "the scheduler had stopped");
+    }
+    Ok(ending)
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} ({setting}): is another process using it? choose another port")
+    })
+}
+
+fn listen(
+    tasks: &mut Tasks,
+    name: &'static str,
+    socket: TcpListener,
+    router: axum::Router,
+    parts: &Parts,
+    drain: CancellationToken,
+) {
+    let (limits, metrics) = (parts.config.server.limits.clone(), parts.metrics.clone());
+    tasks.spawn(name, async move {
+        listener::serve(socket, router, &limits, name, metrics, drain).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+}
+
+/// The loops: one that folds and brakes, one that keeps house, one for each target.
+fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop: &Stop) {
+    let (progress, folded) = watch::channel(0);
+    let brake = Brake::new(
+        parts.config.brake.clone(),
+        parts.store.clone(),
+        parts.intake.clone(),
+        parts.clock.clone(),
+        targets.to_vec(),
+    );
+    let pipeline = pipeline::Pipeline {
+        store: parts.store.clone(),
+        bell: parts.bell.clone(),
+        brake,
+        progress,
+        metrics: parts.metrics.clone(),
+    };
+    tasks.spawn("fold", pipeline.run(stop.drain.clone()));
+    let kept = parts.config.state.bodies_kept;
+    tasks.spawn("housekeeping", pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone()));
+    for target in targets {
+        let applier = Applier {
+            target: target.clone(),
+            store: parts.store.clone(),
+            intake: parts.intake.clone(),
+            clock: parts.clock.clone(),
+            dice: fair_dice(),
+            metrics: parts.metrics.clone(),
+            folded: folded.clone(),
+            holder: parts.holder.clone(),
+        };
+        tasks.spawn(format!("target {}", target.name()), applier.run(stop.drain.clone()));
+    }
+}
+
+/// One loop a source that polls, woken by the schedule.
+async fn schedule(tasks: &mut Tasks, parts: &Parts, drain: &CancellationToken) -> anyhow::Result<Scheduler> {
+    let mut entries = Vec::new();
+    let mut wakes: BTreeMap<String, mpsc::Sender<()>> = BTreeMap::new();
+    for source in &parts.config.sources {
+        let Some(schedule) = source.feed.as_ref().and_then(|feed| feed.schedule.as_ref()) else { continue };
+        let slots = Slots::parse(&schedule.expression, &schedule.zone)?;
+        // One wake waits while a run is under way; more would be the same.
+        let (wake, woken) = mpsc::channel(1);
+        let last = parts.store.runs(Some(&source.name), 1).await?.first().map(|run| run.started_at);
+        if slots.missed(last, parts.clock.now()) {
+            wake.try_send(())?;
+        }
+        let poller = pipeline::Poller {
+            source: source.clone(),
+            reconciler: parts.reconciler(),
+            metrics: parts.metrics.clone(),
+            dice: fair_dice(),
+        };
+        tasks.spawn(format!("source {}", source.name), poller.run(woken, drain.clone()));
+        entries.push((source.name.clone(), slots));
+        wakes.insert(source.name.clone(), wake);
+    }
+    let wake = Arc::new(move |name: &str, _slot| {
+        if let Some(wake) = wakes.get(name) {
+            // Full means that a wake waits already.
+            wake.try_send(()).ok();
+        }
+    });
+    Ok(Scheduler::start(entries, parts.clock.clone(), wake).await?)
+}

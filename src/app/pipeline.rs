@@ -1,0 +1,165 @@
+//! The daemon's loops around the bounded steps: folding and braking, polling, keeping house.
+//!
+//! Each loop is woken, and looks by itself from time to time: a lost wake-up costs latency, never a deletion.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Backoff, Dice};
+use crate::brake::Brake;
+use crate::clock::SharedClock;
+use crate::config;
+use crate::domain::Seq;
+use crate::fold::{self, Folded};
+use crate::reconcile::{Reconciler, RunError};
+use crate::store::{SharedStore, StoreError};
+use crate::telemetry::metrics::{Ended, Metrics, NoticeResult};
+
+/// How often the journal is looked at without a wake: what a command beside the daemon wrote is found by then.
+const SCAN_EVERY: Duration = Duration::from_secs(1);
+/// Waits after the store could not be used.
+const STORE_DOWN: Backoff = Backoff { first: Duration::from_millis(200), cap: Duration::from_secs(5) };
+/// Waits after a run failed that may end well later; the schedule goes on beside it.
+const RUN_FAILED: Backoff = Backoff { first: Duration::from_secs(60), cap: Duration::from_secs(3600) };
+/// Tries of a run between two slots of its schedule.
+const RUN_TRIES_MAX: u32 = 5;
+/// Old bodies are removed that often, and that many at a time, so that no delivery waits for it long.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+const PURGE_BATCH: u32 = 500;
+
+/// Folds what the journal gets, and lets the brake decide on it.
+pub struct Pipeline {
+    pub store: SharedStore,
+    pub bell: Arc<Notify>,
+    pub brake: Brake,
+    /// How far the journal has been folded.
+    pub progress: watch::Sender<Seq>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Pipeline {
+    /// Runs until cancelled.
+    ///
+    /// # Errors
+    /// The journal holds something that this program cannot read.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
+        let mut failures = 0;
+        let dice = crate::backoff::fair_dice();
+        while !cancel.is_cancelled() {
+            match self.round().await {
+                Ok(true) => failures = 0,
+                Ok(false) => {
+                    failures = 0;
+                    tokio::select! {
+                        () = self.bell.notified() => {}
+                        () = tokio::time::sleep(SCAN_EVERY) => {}
+                        () = cancel.cancelled() => {}
+                    }
+                }
+                Err(error) if error.retry_can_help() => {
+                    failures += 1;
+                    tracing::warn!(%error, failures, "folding pauses: our own state cannot be used");
+                    let wait = STORE_DOWN.wait(failures, &dice);
+                    cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of folding, then one of braking; `false` when there was nothing to do.
+    async fn round(&mut self) -> Result<bool, StoreError> {
+        let folded = fold::step(&self.store).await?;
+        self.count(&folded).await?;
+        // Sent even if nothing moved: another process may have folded for us.
+        self.progress.send_if_modified(|reached| {
+            let moved = *reached != folded.reached;
+            *reached = folded.reached;
+            moved
+        });
+        let decided = self.brake.step().await?;
+        Ok(folded.entries > 0 || decided.is_some())
+    }
+
+    async fn count(&self, folded: &Folded) -> Result<(), StoreError> {
+        self.metrics.journal_appended(folded.entries);
+        for ((source, door, result), count) in &folded.heard {
+            self.metrics.notices(source, *door, NoticeResult::from(*result), *count);
+        }
+        for ended in &folded.runs_ended {
+            let runs = self.store.runs(Some(&ended.source), 1).await?;
+            let missed = runs.first().and_then(|run| run.counts.missed_by_webhooks());
+            let result = if ended.error.is_none() { Ended::Done } else { Ended::Failed };
+            self.metrics.run(&ended.source, result, missed);
+            tracing::info!(
+                source = ended.source, run = ended.run, pages = ended.pages, found = ended.found,
+                fresh = runs.first().map_or(0, |run| run.counts.fresh), error = ended.error, "reconciled"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Polls one source's feed whenever it is woken.
+pub struct Poller {
+    pub source: config::Source,
+    pub reconciler: Reconciler,
+    pub metrics: Arc<Metrics>,
+    pub dice: Dice,
+}
+
+impl Poller {
+    /// Runs until cancelled; a run that fails is tried again a few times, then at its next slot.
+    ///
+    /// # Errors
+    /// The store holds something that cannot be read.
+    pub async fn run(self, mut woken: mpsc::Receiver<()>, cancel: CancellationToken) -> Result<(), StoreError> {
+        while cancel.run_until_cancelled(woken.recv()).await.flatten().is_some() {
+            for failures in 1..=RUN_TRIES_MAX {
+                let run = self.reconciler.run(&self.source, None, &|_, _| {});
+                let Some(result) = cancel.run_until_cancelled(run).await else { return Ok(()) };
+                match result {
+                    Ok(_) | Err(RunError::UnderWay) => break,
+                    Err(RunError::Store(error)) if !error.retry_can_help() => return Err(error),
+                    Err(error) => {
+                        tracing::error!(source = self.source.name, %error, failures, "reconciliation failed, the checkpoint stays");
+                        if !error.retry_can_help() {
+                            break;
+                        }
+                    }
+                }
+                let wait = RUN_FAILED.wait(failures, &self.dice);
+                cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes raw bodies that have been kept long enough (I10).
+///
+/// # Errors
+/// The store holds something that cannot be read.
+pub async fn purge(
+    store: SharedStore,
+    clock: SharedClock,
+    kept: Duration,
+    cancel: CancellationToken,
+) -> Result<(), StoreError> {
+    while !cancel.is_cancelled() {
+        match store.purge_bodies(clock.now().minus(kept), PURGE_BATCH).await {
+            Ok(removed) if removed == u64::from(PURGE_BATCH) => continue,
+            Ok(_) => {}
+            Err(error) if error.retry_can_help() => {
+                tracing::warn!(%error, "old bodies are kept a little longer");
+            }
+            Err(error) => return Err(error),
+        }
+        cancel.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! `expunged check`: the configuration is valid, now for what it points at.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Context, print};
+use crate::app::Parts;
+use crate::targets::{Finding, Severity, TargetError};
+
+pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
+    let json = context.json;
+    let parts = Parts::open(context.config, context.clock, false).await?;
+    let mut findings = Vec::new();
+    for target in parts.targets().await? {
+        let found = target.check().await.unwrap_or_else(|error| vec![unreachable(target.name(), &error)]);
+        if !json && found.is_empty() {
+            println!("target {}: fits its configuration", target.name());
+        }
+        findings.extend(found);
+    }
+    findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.place.cmp(&b.place)));
+    if json {
+        print::json(&findings.iter().map(as_json).collect::<Vec<_>>())?;
+    } else {
+        for finding in &findings {
+            println!("{}: {}: {}\n    {}", word(finding.severity), finding.place, finding.what, finding.mend);
+        }
+        println!("state: {} opens", parts.config.state.path.display());
+    }
+    let faulty = findings.iter().any(|finding| finding.severity == Severity::Fault);
+    Ok(ExitCode::from(u8::from(faulty)))
+}
+
+fn unreachable(target: &str, error: &TargetError) -> Finding {
+    Finding {
+        severity: Severity::Fault,
+        place: format!("targets.{target}"),
+        what: error.to_string(),
+        mend: "deletions wait for it, without end and without harm to the others".into(),
+    }
+}
+
+const fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Fault => "fault",
+    }
+}
+
+fn as_json(finding: &Finding) -> serde_json::Value {
+    json!({
+        "severity": word(finding.severity),
+        "place": finding.place,
+        "what": finding.what,
+        "mend": finding.mend,
+    })
+}
