@@ -13,7 +13,7 @@ pub use fields::{Field, FieldFault, Fields};
 use node::Node;
 
 use crate::config::source::{Pointer, Pointers};
-use crate::domain::{KeyFault, Timestamp, timestamp::TimeFormat};
+use crate::domain::{Key, KeyFault, Timestamp, timestamp::TimeFormat};
 
 /// Members of one object or elements of one array: a feed's page of 8 MiB holds at most about as many items
 /// that still have a key and a time (40 bytes each).
@@ -52,8 +52,14 @@ pub enum Fault {
     NotATime,
     #[error("not a whole number from 0 to 2^64-1")]
     NotACount,
+    #[error("empty")]
+    Empty,
+    #[error("longer than {} bytes", Key::PART_BYTES_MAX)]
+    TooLong,
+    #[error("a text with a NUL character, which no database stores")]
+    Nul,
     #[error(transparent)]
-    Key(#[from] KeyFault),
+    Key(KeyFault),
 }
 
 /// A well-formed JSON text. Each object and array in it is taken apart at most once, when first asked for.
@@ -65,7 +71,7 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Takes any depth, since nothing recurses, and a leading byte order mark, as RFC 8259 section 8.1 allows.
+    /// Takes any depth, since nothing recurses, and a leading byte order mark (RFC 8259 section 8.1).
     ///
     /// # Errors
     /// [`Fault::NotUtf8`] and [`Fault::NotJson`], with the place.
@@ -185,11 +191,15 @@ impl<'d, 'a> Item<'d, 'a> {
     }
 }
 
-/// Pointers as an operator writes them, for messages: `/data/id or #/id`.
+/// Pointers as an operator writes them, for messages: `/data/id or #/id`, and `""` for the item itself.
 #[must_use]
 pub fn written(pointers: &Pointers) -> String {
     let one = |pointer: &Pointer| {
-        let start = if pointer.whole { "#" } else { "" };
+        let start = match (pointer.whole, pointer.tokens.is_empty()) {
+            (true, _) => "#",
+            (false, true) => "\"\"",
+            (false, false) => "",
+        };
         let escaped = pointer.tokens.iter().map(|token| token.replace('~', "~0").replace('/', "~1"));
         std::iter::once(start.to_owned()).chain(escaped).collect::<Vec<_>>().join("/")
     };
@@ -197,4 +207,4 @@ pub fn written(pointers: &Pointers) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

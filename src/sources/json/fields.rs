@@ -50,7 +50,7 @@ impl fmt::Display for Field {
 #[error("{field} ({place}): {fault}")]
 pub struct FieldFault {
     pub field: Field,
-    /// The configuration's pointers, as written.
+    /// The configuration's pointers as written, or what else names the place.
     pub place: String,
     pub fault: Fault,
 }
@@ -74,12 +74,14 @@ impl Item<'_, '_> {
             texts.push(text.into_owned());
         }
         Key::new(texts).map_err(|fault| {
-            let number = match fault {
-                KeyFault::Empty(number) | KeyFault::TooLong(number) | KeyFault::Nul(number) => number,
-                KeyFault::Parts | KeyFault::NotCanonical => 1,
+            let (number, fault) = match fault {
+                KeyFault::Empty(number) => (number, Fault::Empty),
+                KeyFault::TooLong(number) => (number, Fault::TooLong),
+                KeyFault::Nul(number) => (number, Fault::Nul),
+                KeyFault::Parts | KeyFault::NotCanonical => (1, Fault::Key(fault)),
             };
             let none = Pointers::new();
-            FieldFault::new(Field::KeyPart(number), parts.get(number - 1).unwrap_or(&none), fault.into())
+            FieldFault::new(Field::KeyPart(number), parts.get(number - 1).unwrap_or(&none), fault)
         })
     }
 

@@ -40,7 +40,7 @@ pub enum CannotSign {
 pub struct Signer(Kind);
 
 enum Kind {
-    Hmac(Box<Hmac>, MacKey),
+    Hmac(Box<Hmac>, Box<MacKey>),
     V1(Names, Box<MacKey>),
     V1a(Names, Box<Ed25519KeyPair>),
     /// The whole header.
@@ -54,7 +54,7 @@ impl Signer {
         key::check(auth)?;
         let secret = auth.secrets.first().ok_or(AuthFault::NoSecret)?;
         Ok(Self(match &auth.scheme {
-            Scheme::Hmac(rule) => Kind::Hmac(Box::new(rule.clone()), MacKey::of(rule, 1, secret)?),
+            Scheme::Hmac(rule) => Kind::Hmac(Box::new(rule.clone()), Box::new(MacKey::of(rule, 1, secret)?)),
             Scheme::StandardWebhooks { prefixes, .. } => {
                 let names = Names::under(prefixes.first().ok_or(CannotSign::NoHeader)?);
                 match StandardKey::of(1, secret)? {

@@ -18,7 +18,7 @@ pub(super) const STANDARD_BODY: &str = r#"{"test": 2432232314}"#;
 pub(super) const PRIVATE_KEY: &str =
     "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 pub(super) const PUBLIC_KEY: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
-pub(super) const FIVE_MINUTES: Duration = Duration::from_secs(300);
+pub(super) const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
 pub(super) fn auth(scheme: Scheme, secrets: &[&str]) -> Auth {
     Auth { scheme, secrets: secrets.iter().map(|secret| Secret::new(*secret)).collect() }

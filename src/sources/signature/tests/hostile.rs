@@ -106,9 +106,13 @@ fn stripe_headers_with_a_missing_or_second_time_are_refused() {
     let delivery = Delivery::signed(&rule, "{}", NOW);
     let value = delivery.get("stripe-signature").to_owned();
     let signature = value.split(',').nth(1).unwrap();
-    for other in
-        [signature.to_owned(), format!("t=1,{value}"), format!("t={value}"), format!("t=,{signature}")]
-    {
+    for other in [
+        signature.to_owned(),
+        format!("t=1,{value}"),
+        format!("{value},t=1"),
+        format!("t={value}"),
+        format!("t=,{signature}"),
+    ] {
         assert!(delivery.with("stripe-signature", &other).check(&rule).is_err(), "{other}");
     }
     let unknown = delivery.with("stripe-signature", &format!("{value},v0=6ffbb,junk"));
