@@ -4,17 +4,26 @@
 //! `read` turns the tree into the types below and reports every fault at once, each with its place and its
 //! mend. This is the only module that reads configuration files and the environment.
 
+mod environment;
+mod fault;
+mod file;
+pub mod presets;
+mod read;
 pub mod secret;
 pub mod source;
 pub mod target;
+mod template;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use environment::{Environment, ProcessEnvironment};
+pub use fault::{ConfigError, Fault, Place};
 pub use secret::Secret;
 pub use source::Source;
 pub use target::Target;
+pub use template::{TemplateFault, signed, template};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +51,13 @@ pub struct Server {
     pub limits: Limits,
 }
 
+impl Server {
+    /// All addresses: upstreams call from outside.
+    pub const HOOKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+    /// Loopback: the operator's listener asks for no credential.
+    pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+}
+
 /// Limits of the front door. Each has a default with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -59,6 +75,19 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1 << 20,
+            head_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            connections_max: 16_384,
+            in_flight_max: 1_024,
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
 /// Where our own state lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -68,6 +97,16 @@ pub struct State {
     pub bodies_kept: Duration,
     /// Deliveries that wait for the journal: 8,192, about one second's worth; more get 503.
     pub queue_max: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("data/expunged.db"),
+            bodies_kept: Duration::from_hours(30 * 24),
+            queue_max: 8_192,
+        }
+    }
 }
 
 /// The first brake.
@@ -82,25 +121,36 @@ pub struct Brake {
     pub window: Duration,
 }
 
+impl Default for Brake {
+    fn default() -> Self {
+        Self { on: true, rows: 100, percent: 2.0, window: Duration::from_hours(24) }
+    }
+}
+
 /// How the daemon logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,
     pub level: LogLevel,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Human on a terminal, JSON elsewhere.
+    #[default]
     Auto,
     Human,
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
     Error,
     Warn,
+    #[default]
     Info,
     Debug,
 }
+
+#[cfg(test)]
+mod tests;

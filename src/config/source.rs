@@ -24,6 +24,13 @@ pub struct Source {
     pub feed: Option<Feed>,
 }
 
+impl Source {
+    /// Ten times the largest documented burst, 500 at once.
+    pub const RATE_PER_SECOND: u32 = 5_000;
+    /// The longest retry schedule that is advised (Standard Webhooks: 75.6 hours).
+    pub const RETRY_HORIZON: Duration = Duration::from_hours(76);
+}
+
 /// How deliveries prove that they come from the upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
@@ -115,6 +122,11 @@ pub struct SignedTime {
     pub tolerance: Duration,
     /// Whether a time in the future beyond the tolerance is refused too.
     pub refuse_future: bool,
+}
+
+impl SignedTime {
+    /// What Standard Webhooks, Stripe, Slack and HubSpot have in common.
+    pub const TOLERANCE: Duration = Duration::from_mins(5);
 }
 
 /// A JSON pointer; `whole` ones (`#/event`) start at the body, the others at the item.
@@ -210,6 +222,23 @@ pub struct Feed {
     pub walks_max: u32,
 }
 
+impl Feed {
+    /// A day for bounds that are dates, and another for dates of another time zone.
+    pub const OVERLAP: Duration = Duration::from_hours(48);
+    /// As far as most feeds that document it go back.
+    pub const FIRST: Duration = Duration::from_hours(30 * 24);
+    /// The lowest documented allowance (Repliers).
+    pub const RATE_PER_SECOND: u32 = 5;
+    /// Longer than any gateway waits for the server behind it.
+    pub const TIMEOUT: Duration = Duration::from_mins(1);
+    /// A hundred times a page of a hundred full records.
+    pub const PAGE_BYTES_MAX: usize = 8 << 20;
+    /// With doubling pauses from a second on: about a minute of trouble is sat out.
+    pub const ATTEMPTS_MAX: u32 = 6;
+    /// A total that still changes then changes all the time.
+    pub const WALKS_MAX: u32 = 3;
+}
+
 /// The bounds of a walk, inclusive on both sides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
@@ -263,6 +292,11 @@ pub enum Paging {
         size_param: Option<String>,
         size: u32,
     },
+}
+
+impl Paging {
+    /// What every paging feed that was looked at grants.
+    pub const SIZE: u32 = 100;
 }
 
 /// When a feed is read.

@@ -1,0 +1,195 @@
+//! What only the whole configuration can tell: whether its parts fit each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::fault::KeyPath;
+use super::super::source::{Piece, Scheme};
+use super::super::target::{Kind, Template, TemplatePiece};
+use super::super::{Config, Source, Target};
+use super::Reader;
+use crate::domain::Entity;
+
+pub(super) fn config(reader: &Reader<'_>, config: &Config) {
+    for source in &config.sources {
+        feed_key(reader, source);
+        signature(reader, source, config.server.public_url.is_some());
+    }
+    for target in &config.targets {
+        for (entity, sources) in users(&config.sources) {
+            for (source, parts) in sources {
+                key_fits(reader, target, entity, source, parts);
+            }
+        }
+        templates(reader, target);
+    }
+    covered(reader, config);
+    places(reader, config);
+}
+
+/// For each entity, the sources that speak of it and the number of its key's parts there.
+fn users(sources: &[Source]) -> BTreeMap<&Entity, Vec<(&str, usize)>> {
+    let mut users: BTreeMap<&Entity, Vec<(&str, usize)>> = BTreeMap::new();
+    for source in sources {
+        if let Some(parts) = key_parts(source) {
+            users.entry(&source.entity).or_default().push((&source.name, parts));
+        }
+    }
+    users
+}
+
+fn key_parts(source: &Source) -> Option<usize> {
+    let webhooks = (!source.payload.key.is_empty()).then_some(source.payload.key.len());
+    webhooks.or_else(|| source.feed.as_ref().map(|feed| feed.key.len()))
+}
+
+/// A source whose entity has no place does nothing but keep a record, which a preset's may. Where the user
+/// wrote the entity, or a target carries one that nobody tells of, somebody meant the two to meet.
+fn covered(reader: &Reader<'_>, config: &Config) {
+    let carried = carried(reader);
+    let told: BTreeSet<&str> = config.sources.iter().map(|source| source.entity.as_str()).collect();
+    let unused = carried.iter().find(|entity| !told.contains(entity.as_str()));
+    for source in &config.sources {
+        let entity = source.entity.as_str();
+        let path = KeyPath::of(&["sources", &source.name, "entity"]);
+        let written = reader.tree.locate(&path).origin == reader.tree.place.origin;
+        if carried.contains(entity) || !(written || unused.is_some()) {
+            continue;
+        }
+        let mend = match unused {
+            Some(unused) => {
+                format!("a target carries {unused:?}, of which no source tells: give both one name")
+            }
+            None => format!("say where its copies live: [targets.NAME.entities.{entity}]"),
+        };
+        reader.fault(&path, format!("no target carries {entity:?}, so its deletions would go nowhere"), mend);
+    }
+}
+
+/// Looks at the text rather than at what was read: a target with a fault still carries its entities.
+fn carried(reader: &Reader<'_>) -> BTreeSet<String> {
+    let targets = reader.tree.table().and_then(|root| root.get("targets")?.node.table());
+    let entities = targets.into_iter().flatten().filter_map(|(_, target)| {
+        target.node.table()?.get("entities")?.node.table().map(|entities| entities.keys().cloned())
+    });
+    entities.flatten().collect()
+}
+
+fn feed_key(reader: &Reader<'_>, source: &Source) {
+    let Some(feed) = &source.feed else { return };
+    let webhooks = source.payload.key.len();
+    if webhooks > 0 && feed.key.len() != webhooks {
+        let path = KeyPath::of(&["sources", &source.name, "feed", "key"]);
+        let what = format!("has {} parts, while payload.key has {webhooks}", feed.key.len());
+        reader.fault(&path, what, "name the same parts in both, in the same order");
+    }
+}
+
+/// A signature may only cover what we know, and a delivery's id proves something only if it is signed.
+fn signature(reader: &Reader<'_>, source: &Source, has_public_url: bool) {
+    let Some(auth) = &source.auth else { return };
+    let id_is_signed = match &auth.scheme {
+        Scheme::Hmac(hmac) => {
+            if hmac.signed.contains(&Piece::Url) && !has_public_url {
+                let what = format!("missing, while the signature of sources.{} covers the URL", source.name);
+                let mend = "write the address under which upstreams call, like \"https://hooks.example.com\"";
+                reader.fault(&KeyPath::of(&["server", "public_url"]), what, mend);
+            }
+            hmac.signed.contains(&Piece::Id)
+        }
+        Scheme::StandardWebhooks { .. } => true,
+        Scheme::StaticSecret { .. } | Scheme::Basic | Scheme::Bearer => false,
+    };
+    if source.payload.event_id_from_delivery && !id_is_signed {
+        let path = KeyPath::of(&["sources", &source.name, "payload", "event_id_from_delivery"]);
+        let mend = "leave it out, or point event_id to an id in the body";
+        reader.fault(&path, "the signature does not cover the delivery's id, which proves nothing so", mend);
+    }
+}
+
+fn key_fits(reader: &Reader<'_>, target: &Target, entity: &Entity, source: &str, parts: usize) {
+    let base = KeyPath::of(&["targets", &target.name, "entities", entity.as_str()]);
+    match &target.kind {
+        Kind::Sql(sql) => {
+            let Some(table) = sql.entities.get(entity) else { return };
+            if table.key.len() != parts {
+                let what = format!(
+                    "has {} columns, while a key of sources.{source} has {parts} parts",
+                    table.key.len()
+                );
+                reader.fault(&base.key("key"), what, "name one column for each part, in the same order");
+            }
+        }
+        Kind::Tantivy(index) => {
+            let Some(document) = index.entities.get(entity) else { return };
+            let named = named_parts(&document.id);
+            if let Some(part) = named.iter().find(|part| **part >= parts) {
+                let what =
+                    format!("names part {{{part}}}, while a key of sources.{source} has {parts} parts");
+                reader.fault(&base.key("id"), what, format!("parts are {}", all_parts(parts)));
+            } else if named.len() < parts {
+                let what = format!(
+                    "leaves out a part of the key of sources.{source}, so records would share a name"
+                );
+                reader.fault(&base.key("id"), what, format!("name all parts: {}", all_parts(parts)));
+            }
+        }
+    }
+}
+
+fn named_parts(template: &Template) -> BTreeSet<usize> {
+    let part = |piece: &TemplatePiece| match piece {
+        TemplatePiece::Part(index) => Some(*index),
+        TemplatePiece::Text(_) => None,
+    };
+    template.0.iter().filter_map(part).collect()
+}
+
+fn all_parts(parts: usize) -> String {
+    let parts: Vec<String> = (0..parts).map(|part| format!("{{{part}}}")).collect();
+    format!("{:?}", parts.join(":"))
+}
+
+/// `{0}{1}` gives ("1", "23") and ("12", "3") one name.
+fn templates(reader: &Reader<'_>, target: &Target) {
+    let Kind::Tantivy(index) = &target.kind else { return };
+    for (entity, document) in &index.entities {
+        let parts = |pair: &[TemplatePiece]| pair.iter().all(|piece| matches!(piece, TemplatePiece::Part(_)));
+        if document.id.0.windows(2).any(parts) {
+            let path = KeyPath::of(&["targets", &target.name, "entities", entity.as_str(), "id"]);
+            let what = "has two parts with nothing between them, so records would share a name";
+            reader.fault(&path, what, "put something between them, like \"{0}:{1}\"");
+        }
+    }
+}
+
+/// Nothing may be held by two: not a table by two entities, not an index by two writers, not our own state
+/// by a target.
+fn places(reader: &Reader<'_>, config: &Config) {
+    let mut tables = BTreeMap::new();
+    let mut folders = BTreeMap::new();
+    for target in &config.targets {
+        let base = KeyPath::of(&["targets", &target.name]);
+        match &target.kind {
+            Kind::Sql(sql) => {
+                let url = sql.url.expose_str().unwrap_or_default();
+                if url.strip_prefix("sqlite://").is_some_and(|path| config.state.path.as_os_str() == path) {
+                    let mend = "give one of them another file";
+                    reader.fault(&base.key("url"), "is the database of state.url, our own journal", mend);
+                }
+                for (entity, table) in &sql.entities {
+                    let path = base.key("entities").key(entity.as_str()).key("table");
+                    if let Some(first) = tables.insert((url, &table.table), path.to_string()) {
+                        let mend = "carry one entity in one table, and each table in one target";
+                        reader.fault(&path, format!("{:?} is the table of {first} too", table.table), mend);
+                    }
+                }
+            }
+            Kind::Tantivy(index) => {
+                if let Some(first) = folders.insert(&index.path, &target.name) {
+                    let mend = "put both entities in one target: an index has one writer";
+                    reader.fault(&base.key("path"), format!("is the index of targets.{first} too"), mend);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Reads a target: a database's tables, an index's documents.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::super::file::Value as Toml;
+use super::super::target::{
+    Child, Document, Guard, Kind, OnDelete, Sql, Table, Tantivy, Template, TemplatePiece, Value,
+};
+use super::super::{Secret, Target};
+use super::source::TIME_FORMATS;
+use super::{Field, Section};
+use crate::domain::{Entity, Key};
+
+/// Levels of children below a table: deeper trees have not been seen in replicas.
+const CHILD_LEVELS_MAX: usize = 8;
+
+#[derive(Clone, Copy)]
+enum Sort {
+    Sql,
+    Tantivy,
+}
+
+const KINDS: [(&str, Sort); 2] = [("sql", Sort::Sql), ("tantivy", Sort::Tantivy)];
+
+const ON_DELETE: [(&str, OnDelete); 3] =
+    [("delete", OnDelete::Delete), ("nullify", OnDelete::Nullify), ("keep", OnDelete::Keep)];
+
+pub(super) fn target(name: &str, field: &Field<'_>) -> Option<Target> {
+    field.check_own_name(name);
+    field.section(|section| {
+        let mend = "write kind = \"sql\" or kind = \"tantivy\"";
+        let kind = match section.chosen("kind", mend, &KINDS)? {
+            Sort::Sql => sql(section).map(Kind::Sql),
+            Sort::Tantivy => tantivy(section).map(Kind::Tantivy),
+        };
+        Some(Target { name: name.to_owned(), kind: kind? })
+    })
+}
+
+fn sql(section: &Section<'_>) -> Option<Sql> {
+    let mend =
+        "name the database: url = \"sqlite://data/replica.db\", { env = \"NAME\" } or { file = \"…\" }";
+    let url = section.required("url", mend, url);
+    let entities = entities(section, |section| table(section));
+    Some(Sql { url: url?, entities: entities? })
+}
+
+/// Inline where it holds no password, else a secret.
+fn url(field: &Field<'_>) -> Option<Secret> {
+    let secret = match &field.node.value {
+        Toml::Text(text) => {
+            if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
+                let mend = "write url = { env = \"NAME\" } or { file = \"…\" } instead";
+                return field.fault("holds a password", mend);
+            }
+            Secret::new(text.as_str())
+        }
+        Toml::Table(_) => field.secret()?,
+        _ => {
+            let mend = "write url = \"sqlite://…\", { env = \"NAME\" } or { file = \"…\" }";
+            return field.unexpected("a string or a table", mend);
+        }
+    };
+    field.sqlite_path(secret.expose_str().unwrap_or_default())?;
+    Some(secret)
+}
+
+fn tantivy(section: &Section<'_>) -> Option<Tantivy> {
+    let mend = "name the index's folder, like path = \"data/search\"";
+    let path = section.required("path", mend, path);
+    let entities = entities(section, document);
+    Some(Tantivy { path: path?, entities: entities? })
+}
+
+pub(super) fn path(field: &Field<'_>) -> Option<PathBuf> {
+    match field.text()? {
+        "" => field.fault("is empty", "give the path"),
+        text => Some(PathBuf::from(text)),
+    }
+}
+
+fn entities<T>(
+    section: &Section<'_>,
+    read: impl Fn(&Section<'_>) -> Option<T>,
+) -> Option<BTreeMap<Entity, T>> {
+    let mend = "say what lives here, like [targets.NAME.entities.listing]";
+    let entities = section.required("entities", mend, Field::entries)?;
+    if entities.is_empty() {
+        return section.fault("entities", "is empty, so nothing would ever be deleted here", mend);
+    }
+    let entities: Vec<_> = entities
+        .into_iter()
+        .map(|(name, field)| {
+            field.check_own_name(name);
+            Some((Entity::new(name), field.section(&read)?))
+        })
+        .collect();
+    entities.into_iter().collect()
+}
+
+fn document(section: &Section<'_>) -> Option<Document> {
+    let mend = "name the field that holds a document's name, like field = \"id\"";
+    let field = section.required("field", mend, Field::name);
+    let whole = Template(vec![TemplatePiece::Part(0)]);
+    let id = section.or("id", whole, Field::template);
+    let delete_on_deactivate = section.or("delete_on_deactivate", false, Field::boolean);
+    Some(Document { field: field?, id, delete_on_deactivate })
+}
+
+fn table(section: &Section<'_>) -> Option<Table> {
+    let name = section.required("table", "name the table, like table = \"listings\"", Field::name);
+    let mend = "name the columns of the key, like key = [\"board_id\", \"mls_number\"]";
+    let key = section.required("key", mend, columns);
+    let guard = section.optional("guard", guard);
+    let deleted_at = section.optional("deleted_at", Field::name);
+    let deactivate = section.or("deactivate", Vec::new(), assignments);
+    let children = section.or("children", Vec::new(), |field| children(field, 1));
+    check_writes(section, key.as_deref().unwrap_or_default(), deleted_at.as_deref(), &deactivate);
+    Some(Table { table: name?, key: key?, guard, deleted_at, deactivate, children })
+}
+
+fn columns(field: &Field<'_>) -> Option<Vec<String>> {
+    let columns = field.all(Field::name)?;
+    if columns.len() > Key::PARTS_MAX {
+        return field.fault(format!("a key has 1 to {} parts", Key::PARTS_MAX), "name fewer columns");
+    }
+    if columns.iter().collect::<BTreeSet<_>>().len() < columns.len() {
+        return field.fault("names a column twice", "name each part's own column");
+    }
+    Some(columns)
+}
+
+/// A column with ISO 8601 times, or a column and what it counts.
+fn guard(field: &Field<'_>) -> Option<Guard> {
+    if !matches!(field.node.value, Toml::Table(_)) {
+        return Some(Guard { column: field.name()?, format: None });
+    }
+    field.section(|section| {
+        let mend = "name the column with the upstream's modification time";
+        let column = section.required("column", mend, Field::name);
+        let format = section.optional("format", |field| field.choice(&TIME_FORMATS));
+        Some(Guard { column: column?, format })
+    })
+}
+
+fn assignments(field: &Field<'_>) -> Option<Vec<(String, Value)>> {
+    let assignments: Vec<_> = field
+        .entries()?
+        .into_iter()
+        .map(|(column, field)| Some((column.to_owned(), value(&field)?)))
+        .collect();
+    assignments.into_iter().collect()
+}
+
+/// A plain value, or `{ now = true }`, or `{ null = true }`, since TOML has neither.
+fn value(field: &Field<'_>) -> Option<Value> {
+    let mend = "write a string, an integer, a boolean, { now = true } or { null = true }";
+    match &field.node.value {
+        Toml::Text(text) => Some(Value::Text(text.clone())),
+        Toml::Integer(number) => Some(Value::Integer(*number)),
+        Toml::Bool(on) => Some(Value::Bool(*on)),
+        Toml::Table(_) => field.section(|section| {
+            let now = section.optional("now", Field::boolean);
+            let null = section.optional("null", Field::boolean);
+            match (now, null) {
+                (Some(true), None) => Some(Value::Now),
+                (None, Some(true)) => Some(Value::Null),
+                _ => field.fault("says neither now nor null", mend),
+            }
+        }),
+        _ => field.unexpected("a value", mend),
+    }
+}
+
+fn children(field: &Field<'_>, level: usize) -> Option<Vec<Child>> {
+    let items = field.items()?;
+    if level > CHILD_LEVELS_MAX {
+        let mend = "name the deeper tables as children of a nearer one";
+        return field.fault(format!("children go deeper than {CHILD_LEVELS_MAX} levels"), mend);
+    }
+    let children: Vec<_> = items.iter().map(|item| item.section(|section| child(section, level))).collect();
+    let mut seen = BTreeSet::new();
+    for (item, child) in items.iter().zip(&children) {
+        if child.as_ref().is_some_and(|child| !seen.insert((&child.table, &child.column))) {
+            item.fault::<()>("names the same table and column as another child", "leave one of them out");
+        }
+    }
+    children.into_iter().collect()
+}
+
+fn child(section: &Section<'_>, level: usize) -> Option<Child> {
+    let table = section.required("table", "name the child's table", Field::name);
+    let column = section.required("column", "name the child's column that refers to the parent", Field::name);
+    let references = section.required(
+        "references",
+        "name the parent's column that it refers to, like \"id\"",
+        Field::name,
+    );
+    let mend = "say what becomes of the rows: \"delete\", \"nullify\" or \"keep\"";
+    let on_delete = section.required("on_delete", mend, |field| field.choice(&ON_DELETE));
+    let children = section.or("children", Vec::new(), |field| children(field, level + 1));
+    Some(Child { table: table?, column: column?, references: references?, on_delete: on_delete?, children })
+}
+
+/// A mark may not be written into a column of the key: the record would get another name.
+fn check_writes(
+    section: &Section<'_>,
+    key: &[String],
+    deleted_at: Option<&str>,
+    deactivate: &[(String, Value)],
+) {
+    let mend = "name a column that is not part of the key";
+    if deleted_at.is_some_and(|column| key.iter().any(|part| part == column)) {
+        section.fault::<()>("deleted_at", "is a column of the key", mend);
+    }
+    for (column, _) in deactivate {
+        if key.contains(column) {
+            section.fault::<()>("deactivate", format!("would write {column:?}, a column of the key"), mend);
+        }
+    }
+}

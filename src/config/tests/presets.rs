@@ -1,0 +1,131 @@
+//! Every preset loads with the least that a user must add, and says what its upstream's documents say.
+
+use super::super::source::{EventFrom, EventRule, HmacAlgorithm, Meaning, Paging, Piece, Scheme};
+use super::super::{Source, presets};
+use super::{STANDARD_SECRET, parse};
+use crate::domain::Action;
+
+/// What each preset leaves to the user.
+fn own_keys(preset: &str) -> &'static str {
+    match preset {
+        "repliers" => "secret = { env = \"SECRET\" }\napi_key = { env = \"SECRET\" }",
+        "pipedrive" => "secret = { env = \"BASIC\" }\napi_key = { env = \"SECRET\" }",
+        "leadlex" | "shopify" | "hubspot_v3" => "secret = { env = \"SECRET\" }",
+        "stripe" => {
+            "secret = { env = \"STANDARD\" }\nentity = \"customer\"\nevents.\"customer.deleted\" = \"delete\""
+        }
+        "standard_webhooks" | "svix" => {
+            "secret = { env = \"STANDARD\" }\nentity = \"deal\"\npayload.key = [\"/data/id\"]\n\
+             events.\"deal.deleted\" = \"delete\""
+        }
+        "github" | "slack" => {
+            "secret = { env = \"SECRET\" }\nentity = \"deal\"\npayload.key = [\"/id\"]\n\
+             payload.event = \"/action\"\nevents.deleted = \"delete\""
+        }
+        other => panic!("say what {other} needs"),
+    }
+}
+
+const TARGETS: &str = r#"
+[server]
+public_url = "https://hooks.example.com"
+[targets.replica]
+kind = "sql"
+url = "sqlite://data/replica.db"
+[targets.replica.entities]
+listing = { table = "listings", key = ["board_id", "mls_number"] }
+deal = { table = "deals", key = ["id"] }
+customer = { table = "customers", key = ["id"] }
+product = { table = "products", key = ["id"] }
+"#;
+
+fn load(preset: &str) -> Source {
+    let text = format!("[sources.s]\npreset = \"{preset}\"\n{}\n{TARGETS}", own_keys(preset));
+    parse(&text).unwrap_or_else(|faults| panic!("{preset}: {faults:#?}")).sources.remove(0)
+}
+
+fn scheme(preset: &str) -> Scheme {
+    load(preset).auth.unwrap().scheme
+}
+
+#[test]
+fn every_preset_loads_with_the_least_that_a_user_must_add() {
+    for preset in presets::names() {
+        let source = load(preset);
+        assert!(source.auth.is_some(), "{preset}");
+        assert_eq!(source.feed.is_some(), matches!(preset, "repliers" | "pipedrive"), "{preset}");
+    }
+}
+
+#[test]
+fn a_preset_that_knows_no_entity_says_what_to_add() {
+    let text = format!("[sources.s]\npreset = \"github\"\nsecret = {{ env = \"SECRET\" }}\n{TARGETS}");
+    let faults = parse(&text).unwrap_err();
+    let starts = [
+        "t.toml:1: sources.s.entity: missing; name the kind of record",
+        "t.toml:1: sources.s.payload.key: missing; say where the parts of the key stand",
+        "t.toml:1: sources.s.payload.event: missing; say where the event's name stands",
+        "t.toml:1: sources.s.events: missing, so no delivery would do anything; say what they mean",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for start in starts {
+        assert!(faults.iter().any(|fault| fault.starts_with(start)), "{start} in {faults:#?}");
+    }
+}
+
+#[test]
+fn repliers_deletes_marks_and_relists() {
+    let source = load("repliers");
+    assert_eq!(source.payload.event, EventFrom::Path);
+    assert_eq!(source.events["listing.deleted"], EventRule::Means(Meaning::Notice(Action::Delete)));
+    assert_eq!(source.events["listing.created"], EventRule::Means(Meaning::Notice(Action::Relisted)));
+    let EventRule::By { values, otherwise, .. } = &source.events["listing.updated"] else { panic!("by") };
+    assert_eq!(values["Ter"], Meaning::Notice(Action::Deactivate));
+    assert_eq!(*otherwise, Meaning::Notice(Action::Relisted));
+    let feed = source.feed.unwrap();
+    assert!(matches!(feed.paging, Paging::Page { size: 100, first: 1, .. }));
+    assert_eq!(feed.window.from.as_deref(), Some("minUpdatedOn"));
+    assert_eq!(feed.rate_per_second, 5);
+    assert_eq!(feed.schedule.unwrap().zone, "UTC");
+}
+
+#[test]
+fn signed_content_is_what_each_upstream_signs() {
+    use Piece::{Body, Method, Timestamp, Url};
+    let text = |text: &str| Piece::Text(text.to_owned());
+    for (preset, signed) in [
+        ("leadlex", vec![Body]),
+        ("github", vec![Body]),
+        ("shopify", vec![Body]),
+        ("slack", vec![text("v0:"), Timestamp, text(":"), Body]),
+        ("stripe", vec![Timestamp, text("."), Body]),
+        ("hubspot_v3", vec![Method, Url, Body, Timestamp]),
+    ] {
+        let Scheme::Hmac(hmac) = scheme(preset) else { panic!("{preset} signs with HMAC") };
+        assert_eq!(hmac.signed, signed, "{preset}");
+        assert_eq!(hmac.algorithm, HmacAlgorithm::Sha256, "{preset}");
+    }
+    assert_eq!(scheme("pipedrive"), Scheme::Basic);
+    let Scheme::StandardWebhooks { prefixes, .. } = scheme("svix") else { panic!("svix") };
+    assert_eq!(prefixes, ["svix", "webhook"]);
+}
+
+#[test]
+fn the_secret_of_stripe_is_the_whole_text_and_only_old_times_are_refused() {
+    let auth = load("stripe").auth.unwrap();
+    assert_eq!(auth.secrets[0].expose(), STANDARD_SECRET.as_bytes());
+    let Scheme::Hmac(hmac) = auth.scheme else { panic!("hmac") };
+    let time = hmac.timestamp.unwrap();
+    assert_eq!((hmac.separator, time.field.as_deref(), time.refuse_future), (Some(','), Some("t"), false));
+}
+
+#[test]
+fn every_feed_of_a_preset_can_be_pointed_at_a_simulator() {
+    for preset in ["repliers", "pipedrive"] {
+        let own = format!("{}\nbase_url = \"http://127.0.0.1:9000/sandbox/\"", own_keys(preset));
+        let text = format!("[sources.s]\npreset = \"{preset}\"\n{own}\n{TARGETS}");
+        let feed = parse(&text).unwrap().sources.remove(0).feed.unwrap();
+        assert!(feed.url.starts_with("http://127.0.0.1:9000/sandbox/"), "{}", feed.url);
+        assert!(!feed.url.contains("sandbox//"), "{}", feed.url);
+    }
+}
