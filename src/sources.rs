@@ -4,5 +4,6 @@
 //! name targets, nor the store.
 
 pub mod feed;
+pub mod json;
 pub mod payload;
 pub mod signature;
