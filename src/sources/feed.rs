@@ -15,7 +15,7 @@ pub mod window;
 
 pub use client::Client;
 pub use page::{PageFault, Record};
-pub use walk::{End, Page, Sink, SinkError, Walked, walk};
+pub use walk::{ClockSkew, End, Page, Sink, SinkError, Walked, walk};
 pub use window::{Start, WindowError};
 
 use client::Trouble;

@@ -102,6 +102,7 @@ pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "stands in one list with answers that fail")]
 pub fn answer(status: u16, pairs: &[(&str, &str)], body: &str) -> Result<Response, TransportFault> {
     let status = StatusCode::from_u16(status).unwrap();
     Ok(Response { status, headers: headers(pairs), body: Bytes::copy_from_slice(body.as_bytes()) })
@@ -187,11 +188,11 @@ pub async fn serve(answers: Vec<Canned>) -> (String, Arc<Mutex<Vec<String>>>) {
         let mut held = Vec::new();
         for canned in answers {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
             }
-            read.lock().unwrap().push(String::from_utf8(head).unwrap());
+            read.lock().unwrap().push(String::from_utf8(request).unwrap());
             match canned {
                 Canned::Says(text) => {
                     stream.write_all(text.as_bytes()).await.unwrap();
