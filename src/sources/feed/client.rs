@@ -1,0 +1,176 @@
+//! Asks an upstream for one page at a time: politely, patiently, and with an end.
+//!
+//! It keeps to the feed's own rate and to whatever the upstream asks for, tries again where that can help,
+//! and says in the end what was wrong without quoting a body, a query or a header (I10). It knows nothing of
+//! what a page holds.
+
+mod http;
+mod pace;
+mod retry;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::StatusCode;
+use reqwest::header::{DATE, HeaderMap, LINK};
+use url::Url;
+
+use super::{FeedError, http_date};
+use crate::clock::SharedClock;
+use crate::config::source::Feed;
+use crate::domain::Timestamp;
+use pace::Pace;
+
+/// A number from 0 (inclusive) to 1 (exclusive): spreads retries, so that many daemons that lost the same
+/// upstream do not come back at the same moment.
+pub type Jitter = fn() -> f64;
+
+/// What an upstream answered, read to its end.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Why there is no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportFault {
+    #[error("the answer took too long")]
+    Timeout,
+    #[error("no connection ({0})")]
+    Connect(String),
+    #[error("the answer broke off ({0})")]
+    Broken(String),
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Carries one request. Apart from the client, so that patience can be tested without a network.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// # Errors
+    /// Whatever keeps the answer from being there as a whole; an answer of any status is one.
+    async fn get(&self, url: &Url) -> Result<Response, TransportFault>;
+}
+
+/// A page as it came.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub body: Bytes,
+    /// The upstream's time of day.
+    pub date: Option<Timestamp>,
+    /// `Link` headers, in their order; `None` for one that is not text.
+    pub links: Vec<Option<String>>,
+}
+
+/// The client of one feed. Its pace outlasts a run.
+pub struct Client {
+    transport: Box<dyn Transport>,
+    clock: SharedClock,
+    jitter: Jitter,
+    attempts_max: u32,
+    pace: Pace,
+}
+
+/// Why one try failed although another may not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    #[error("status {0}")]
+    Status(u16),
+    #[error(transparent)]
+    Transport(#[from] TransportFault),
+}
+
+impl Client {
+    /// Connects over HTTP, with TLS as the platform trusts it.
+    ///
+    /// # Errors
+    /// A header or the trust store cannot be used.
+    pub fn new(feed: &Feed, clock: SharedClock) -> Result<Self, FeedError> {
+        let transport = http::Http::new(feed)?;
+        Ok(Self::over(Box::new(transport), feed, clock, retry::system_jitter))
+    }
+
+    /// Over any transport.
+    #[must_use]
+    pub fn over(transport: Box<dyn Transport>, feed: &Feed, clock: SharedClock, jitter: Jitter) -> Self {
+        let pace = Pace::new(feed.rate_per_second);
+        Self { transport, clock, jitter, attempts_max: feed.attempts_max.max(1), pace }
+    }
+
+    /// The local time of day.
+    #[must_use]
+    pub fn local_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// # Errors
+    /// The upstream refused, or did not answer in any of the tries.
+    pub async fn get(&self, url: &Url) -> Result<Answer, FeedError> {
+        let mut attempt = 1;
+        loop {
+            self.pace.wait().await;
+            let (trouble, asked_wait) = match self.transport.get(url).await {
+                Ok(response) => match self.judge(url, response)? {
+                    Judged::Answer(answer) => return Ok(answer),
+                    Judged::Again(trouble, wait) => (trouble, wait),
+                },
+                Err(TransportFault::TooLarge(limit)) => {
+                    return Err(FeedError::TooLarge { url: shown(url), limit });
+                }
+                Err(fault) => (Trouble::Transport(fault), None),
+            };
+            if attempt >= self.attempts_max {
+                return Err(FeedError::Exhausted { url: shown(url), attempts: attempt, last: trouble });
+            }
+            let wait = asked_wait.unwrap_or_else(|| retry::back_off(attempt, (self.jitter)()));
+            tracing::warn!(url = shown(url), attempt, ?wait, %trouble, "feed request failed, trying again");
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    fn judge(&self, url: &Url, response: Response) -> Result<Judged, FeedError> {
+        let Response { status, headers, body } = response;
+        let date = header_text(&headers, DATE.as_str()).and_then(http_date::parse);
+        // A time of day in a header is the upstream's, and so is the time that it is compared with.
+        let now = date.unwrap_or_else(|| self.local_now());
+        if let Some(wait) = retry::quota_wait(&headers, now) {
+            self.pace.hold(wait);
+        }
+        let code = status.as_u16();
+        match code {
+            200 => {
+                let text = |value: &reqwest::header::HeaderValue| value.to_str().ok().map(str::to_owned);
+                let links = headers.get_all(LINK).iter().map(text).collect();
+                Ok(Judged::Answer(Answer { body, date, links }))
+            }
+            401 | 403 => Err(FeedError::Credential { url: shown(url), status: code }),
+            408 | 429 | 500.. => Ok(Judged::Again(Trouble::Status(code), retry::retry_after(&headers, now))),
+            300..=399 => Err(FeedError::Redirect { url: shown(url), status: code }),
+            _ => Err(FeedError::Refused { url: shown(url), status: code }),
+        }
+    }
+}
+
+enum Judged {
+    Answer(Answer),
+    /// With the wait that the upstream asked for.
+    Again(Trouble, Option<Duration>),
+}
+
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A URL for errors and logs: without the user, the password and the query, any of which may be secret.
+pub(super) fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
+}
+
+#[cfg(test)]
+mod tests;
