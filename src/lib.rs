@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod sandbox;
 pub mod sources;
 pub mod targets;
