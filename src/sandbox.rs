@@ -1,0 +1,108 @@
+//! Simulators of the upstreams, for the demo, for tests and for users' staging.
+//!
+//! They answer and sign as the upstreams' documents say, misbehave on demand, and keep everything in memory.
+//! No part of the daemon may rest on them, and they use none of the daemon's code for signing, paging or
+//! parsing: a simulator that shared it would share its faults.
+
+pub mod delivery;
+pub mod fault;
+pub mod leadlex;
+pub mod repliers;
+mod server;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyper::{HeaderMap, Method, StatusCode};
+use serde_json::Value;
+
+pub use self::delivery::Outbox;
+pub use self::fault::{Fault, Faults};
+pub use self::leadlex::LeadLex;
+pub use self::repliers::Repliers;
+use crate::clock::SharedClock;
+
+/// One simulated upstream.
+#[async_trait]
+pub trait Simulator: Send + Sync {
+    /// Whether paths that begin with this segment are this upstream's.
+    fn owns(&self, first_segment: &str) -> bool;
+
+    /// The true answer to a request.
+    async fn answer(&self, call: &Call) -> Answer;
+
+    /// What goes wrong with the next requests.
+    fn faults(&self) -> &Faults;
+
+    /// The time that it lives in.
+    fn clock(&self) -> &SharedClock;
+}
+
+/// Several simulators behind one address.
+#[derive(Clone)]
+pub struct Sandbox {
+    simulators: Vec<Arc<dyn Simulator>>,
+}
+
+impl Sandbox {
+    #[must_use]
+    pub fn new(simulators: Vec<Arc<dyn Simulator>>) -> Self {
+        Self { simulators }
+    }
+
+    fn owner(&self, call: &Call) -> Option<&Arc<dyn Simulator>> {
+        let first = call.segments.first()?;
+        self.simulators.iter().find(|simulator| simulator.owns(first))
+    }
+}
+
+/// A request, read to its end.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub method: Method,
+    /// The path, split at its slashes and percent-decoded.
+    pub segments: Vec<String>,
+    /// In the order of the query, decoded; a name may come several times.
+    pub query: Vec<(String, String)>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Call {
+    /// The first value of a query parameter.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A header's text; `None` if it is missing or not text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn path(&self) -> Vec<&str> {
+        self.segments.iter().map(String::as_str).collect()
+    }
+}
+
+/// An answer before anything went wrong with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Value,
+}
+
+impl Answer {
+    #[must_use]
+    pub fn new(status: StatusCode, body: Value) -> Self {
+        Self { status, headers: Vec::new(), body }
+    }
+
+    #[must_use]
+    pub fn ok(body: Value) -> Self {
+        Self::new(StatusCode::OK, body)
+    }
+}

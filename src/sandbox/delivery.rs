@@ -1,0 +1,200 @@
+//! Posts webhooks as the simulated upstreams do: many at once, each with its own retries.
+//!
+//! Exists once for all simulators, which differ in headers and in patience only. It can lose and repeat
+//! deliveries on demand, since a feed is for what the webhooks have lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use tokio::sync::Semaphore;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+/// Posts that are under way at once; a bulk deletion of 500 is a burst of that many.
+const FLIGHTS_MAX: usize = 500;
+/// How long an upstream waits for an answer: LeadLex says 10 s, Repliers nothing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Headers of one delivery's n-th attempt, counted from 0.
+pub(super) type AttemptHeaders = Box<dyn Fn(u32) -> Vec<(&'static str, String)> + Send + Sync>;
+
+/// A webhook to be posted.
+pub(super) struct Delivery {
+    pub(super) url: String,
+    pub(super) body: Bytes,
+    pub(super) headers: AttemptHeaders,
+}
+
+/// What became of the deliveries so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answered with 2xx.
+    pub delivered: u64,
+    /// Attempts that were answered with anything else, or not at all.
+    pub refused: u64,
+    /// Given up after the last retry, or lost on demand.
+    pub lost: u64,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    delivered: AtomicU64,
+    refused: AtomicU64,
+    lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    lose: u32,
+    repeat: u32,
+}
+
+/// The deliveries of one simulator. What is still to be retried ends when this is dropped.
+pub struct Outbox {
+    client: reqwest::Client,
+    /// Waits before the second, third, … attempt.
+    retries: Arc<[Duration]>,
+    flights: Arc<Semaphore>,
+    tally: Arc<Tally>,
+    script: Mutex<Script>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stopped_with_this: DropGuard,
+}
+
+impl Outbox {
+    /// # Errors
+    /// There is no usable TLS configuration on this machine.
+    pub(super) fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
+        let stop = CancellationToken::new();
+        Ok(Self {
+            client: client()?,
+            retries: retries.into(),
+            flights: Arc::new(Semaphore::new(FLIGHTS_MAX)),
+            tally: Arc::default(),
+            script: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: stop.clone(),
+            _stopped_with_this: stop.drop_guard(),
+        })
+    }
+
+    /// The next `count` deliveries are never posted.
+    pub fn lose_next(&self, count: u32) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).lose += count;
+    }
+
+    /// The next `count` deliveries (that are not lost) are posted twice.
+    pub fn repeat_next(&self, count: u32) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).repeat += count;
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            delivered: self.tally.delivered.load(Ordering::SeqCst),
+            refused: self.tally.refused.load(Ordering::SeqCst),
+            lost: self.tally.lost.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Waits until each delivery was answered with 2xx or given up.
+    pub async fn settled(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    /// Posts once and gives back the status and the answer's header `echo`; for handshakes.
+    pub(super) async fn ask(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        echo: &str,
+    ) -> Option<(StatusCode, Option<String>)> {
+        let answer = post(&self.client, url, headers, Bytes::new()).await.ok()?;
+        let echoed = answer.headers().get(echo).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Some((answer.status(), echoed))
+    }
+
+    /// Posts in the background, with retries.
+    pub(super) fn send(&self, delivery: Delivery) {
+        let copies = match self.copies() {
+            0 => {
+                self.tally.lost.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            copies => copies,
+        };
+        let delivery = Arc::new(delivery);
+        for _ in 0..copies {
+            let attempts = attempt(
+                self.client.clone(),
+                Arc::clone(&delivery),
+                Arc::clone(&self.retries),
+                Arc::clone(&self.flights),
+                Arc::clone(&self.tally),
+            );
+            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(attempts));
+        }
+    }
+
+    fn copies(&self) -> u32 {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        if script.lose > 0 {
+            script.lose -= 1;
+            return 0;
+        }
+        if script.repeat > 0 {
+            script.repeat -= 1;
+            return 2;
+        }
+        1
+    }
+}
+
+async fn attempt(
+    client: reqwest::Client,
+    delivery: Arc<Delivery>,
+    retries: Arc<[Duration]>,
+    flights: Arc<Semaphore>,
+    tally: Arc<Tally>,
+) {
+    let waits = std::iter::once(Duration::ZERO).chain(retries.iter().copied());
+    for (number, wait) in (0..).zip(waits) {
+        tokio::time::sleep(wait).await;
+        let Ok(_flight) = flights.acquire().await else { return };
+        let posted = post(&client, &delivery.url, &(delivery.headers)(number), delivery.body.clone()).await;
+        if posted.is_ok_and(|answer| answer.status().is_success()) {
+            tally.delivered.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        tally.refused.fetch_add(1, Ordering::SeqCst);
+    }
+    tally.lost.fetch_add(1, Ordering::SeqCst);
+}
+
+async fn post(
+    client: &reqwest::Client,
+    url: &str,
+    headers: &[(&'static str, String)],
+    body: Bytes,
+) -> Result<reqwest::Response, reqwest::Error> {
+    let request = client.post(url).body(body);
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, value)).send().await
+}
+
+/// The one way to a client here. Reqwest is built without a TLS provider and panics where none is installed.
+fn client() -> Result<reqwest::Client, reqwest::Error> {
+    // An error says that the process has a provider already, which serves as well.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(ANSWER_TIMEOUT)
+        .no_proxy()
+        .build()
+}
