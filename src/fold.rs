@@ -13,6 +13,7 @@ use crate::domain::{
     tombstone::{Arrival, Hearing},
 };
 use crate::store::{Entry, Fold, RunCounts, SharedStore, StoreError};
+use crate::telemetry::metrics::NoticeResult;
 
 /// Entries in one step: few enough that a step takes milliseconds, and those who wait for it little longer.
 const STEP_ENTRIES_MAX: u32 = 512;
@@ -28,7 +29,7 @@ pub struct Folded {
     pub reached: Seq,
     pub entries: u64,
     /// Notices by source, door and what they were.
-    pub heard: BTreeMap<(String, Door, &'static str), u64>,
+    pub heard: BTreeMap<(String, Door, NoticeResult), u64>,
     pub runs_ended: Vec<RunEnded>,
 }
 
@@ -93,7 +94,7 @@ impl Step {
             }
             if !heard.unreadable.is_empty() {
                 fold.unreadable(entry.seq, &heard.source, entry.at, &heard.unreadable).await?;
-                *self.count(heard, "unreadable") += heard.unreadable.len() as u64;
+                *self.count(heard, NoticeResult::Unreadable) += heard.unreadable.len() as u64;
             }
         }
         records.save(fold).await
@@ -108,12 +109,12 @@ impl Step {
             let arrival = Arrival { notice, seq, heard_at: at, source, door, retry_horizon };
             let hearing = records.hear(&arrival);
             counts.count(hearing);
-            *self.count(heard, hearing.as_str()) += 1;
+            *self.count(heard, result(hearing)) += 1;
         }
         counts
     }
 
-    fn count(&mut self, heard: &Heard, result: &'static str) -> &mut u64 {
+    fn count(&mut self, heard: &Heard, result: NoticeResult) -> &mut u64 {
         self.folded.heard.entry((heard.source.clone(), heard.door, result)).or_default()
     }
 
@@ -137,6 +138,14 @@ impl Step {
                 Ok(())
             }
         }
+    }
+}
+
+const fn result(hearing: Hearing) -> NoticeResult {
+    match hearing {
+        Hearing::New => NoticeResult::New,
+        Hearing::Repeat { .. } => NoticeResult::Repeat,
+        Hearing::Late => NoticeResult::Late,
     }
 }
 

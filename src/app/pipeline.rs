@@ -16,7 +16,7 @@ use crate::domain::Seq;
 use crate::fold::{self, Folded};
 use crate::reconcile::{Reconciler, RunError};
 use crate::store::{SharedStore, StoreError};
-use crate::telemetry::metrics::{Ended, Metrics, NoticeResult};
+use crate::telemetry::metrics::{Ended, Metrics};
 
 /// How often the journal is looked at without a wake: what a command beside the daemon wrote is found by then.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl Pipeline {
     async fn count(&self, folded: &Folded) -> Result<(), StoreError> {
         self.metrics.journal_appended(folded.entries);
         for ((source, door, result), count) in &folded.heard {
-            self.metrics.notices(source, *door, NoticeResult::from(*result), *count);
+            self.metrics.notices(source, *door, *result, *count);
         }
         for ended in &folded.runs_ended {
             let runs = self.store.runs(Some(&ended.source), 1).await?;

@@ -70,17 +70,6 @@ pub enum Hearing {
     Late,
 }
 
-impl Hearing {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Repeat { .. } => "repeat",
-            Self::Late => "late",
-        }
-    }
-}
-
 impl Tombstone {
     /// The first that is heard of a record.
     #[must_use]

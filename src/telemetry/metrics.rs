@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::domain::{Door, Entity, Outcome, Timestamp};
 
 /// What became of a notice at the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoticeResult {
     /// It tells of something that was not known.
     New,
