@@ -126,6 +126,14 @@ impl Repliers {
         self.notify(&state, "listing.created", &json!({"data": body(key, &listing)}));
     }
 
+    /// A listing that has been there all along: nobody is told.
+    pub fn list_silently(&self, key: &ListingKey, at: Timestamp) {
+        let listing = Listing { status: "A", last_status: "New", updated_on: at };
+        let mut state = self.state();
+        state.feed.forget(key);
+        state.listings.insert(key.clone(), listing);
+    }
+
     /// A listing is taken off the market: it stays, unavailable. `false` if there is none.
     pub fn terminate(&self, key: &ListingKey, at: Timestamp) -> bool {
         let mut state = self.state();
