@@ -18,7 +18,7 @@ use crate::telemetry::Known;
 
 /// Longer than any of these tests takes: reached only if something hangs.
 const LONG: Duration = Duration::from_mins(1);
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(500);
 
 fn limits() -> Limits {
     Limits {
