@@ -27,7 +27,7 @@ pub(super) const WAYS: &str =
 /// What is wrong with a secret, and how to mend it. Holds nothing of the secret.
 type Weakness = (String, &'static str);
 
-impl<'a> Field<'a> {
+impl Field<'_> {
     /// One secret.
     pub(super) fn secret(&self) -> Option<Secret> {
         if !matches!(self.node.value, Value::Table(_)) {
