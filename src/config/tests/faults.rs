@@ -156,6 +156,9 @@ fn secrets_are_as_long_as_their_scheme_wants_them() {
     for (bytes, taken) in [(31, false), (32, true), (33, false)] {
         assert_eq!(load("standard_webhooks", encoded("whpk_", bytes)), taken, "{bytes}");
     }
+    for (bytes, taken) in [(32, false), (64, true)] {
+        assert_eq!(load("standard_webhooks", encoded("whsk_", bytes)), taken, "{bytes}");
+    }
     assert!(!load("standard_webhooks", "whsec_not base64".to_owned()));
     for (secret, taken) in [
         ("user:1234567", false),
