@@ -2,7 +2,8 @@
 //!
 //! Reading has two steps: `file` turns TOML (the user's over a preset's) into a tree that knows its lines;
 //! `read` turns the tree into the types below and reports every fault at once, each with its place and its
-//! mend. This is the only module that reads configuration files and the environment.
+//! mend. This is the only module that reads configuration files and the environment. All keys, with what
+//! they do: `config/reference.toml`.
 
 mod environment;
 mod fault;

@@ -119,7 +119,8 @@ impl fmt::Display for KeyPath {
                     if number > 0 {
                         f.write_str(".")?;
                     }
-                    if key.contains('.') { write!(f, "{key:?}")? } else { f.write_str(key)? }
+                    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+                    if key.bytes().all(bare) { f.write_str(key)? } else { write!(f, "{key:?}")? }
                 }
             }
         }

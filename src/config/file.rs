@@ -91,19 +91,24 @@ impl Node {
         }
     }
 
-    /// The place of what `path` names, or of the nearest thing above it that is written down.
+    /// The place of what `path` names, or of the nearest thing above it that is written in this text: what
+    /// comes from a preset is not for the user to look up.
     pub(super) fn locate(&self, path: &KeyPath) -> Place {
         let mut node = self;
         let mut place = &self.place;
         for step in path.steps() {
             match (&node.value, step) {
                 (Value::Table(table), Step::Key(key)) if table.contains_key(key) => {
-                    place = &table[key].key;
                     node = &table[key].node;
+                    if node.place.origin == self.place.origin {
+                        place = &table[key].key;
+                    }
                 }
                 (Value::List(items), Step::Index(index)) if *index < items.len() => {
-                    place = &items[*index].place;
                     node = &items[*index];
+                    if node.place.origin == self.place.origin {
+                        place = &node.place;
+                    }
                 }
                 _ => break,
             }

@@ -3,9 +3,7 @@
 //! A preset is data: it may say nothing that a user could not say. Whatever an upstream does not document
 //! stays overridable by the user's own keys.
 
-use super::fault::{Fault, KeyPath};
 use super::file::{Node, Value};
-use super::read::nearest;
 
 /// Name and text, in the order of the names.
 const PRESETS: [(&str, &str); 10] = [
@@ -26,41 +24,25 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
 }
 
-/// Lays the preset of each source under its own table; a preset that does not exist is a fault.
-pub(super) fn lay_under(tree: &mut Node) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let Value::Table(root) = &mut tree.value else { return faults };
+/// Lays the preset of each source under its own table. A preset that does not exist is the reader's to tell.
+pub(super) fn lay_under(tree: &mut Node) {
+    let Value::Table(root) = &mut tree.value else { return };
     let Some(Value::Table(sources)) = root.get_mut("sources").map(|entry| &mut entry.node.value) else {
-        return faults;
+        return;
     };
-    for (name, entry) in sources {
+    for entry in sources.values_mut() {
         let Some(Value::Text(preset)) =
             entry.node.table().and_then(|source| source.get("preset")).map(|preset| &preset.node.value)
         else {
             continue;
         };
-        match base(preset) {
-            Some(Ok(base)) => entry.node = entry.node.clone().over(base),
-            Some(Err(broken)) => faults.extend(broken),
-            None => faults.push(unknown(name, preset, &entry.node)),
+        if let Some(base) = base(preset) {
+            entry.node = entry.node.clone().over(base);
         }
     }
-    faults
 }
 
-fn base(name: &str) -> Option<Result<Node, Vec<Fault>>> {
+fn base(name: &str) -> Option<Node> {
     let (_, text) = PRESETS.iter().find(|(preset, _)| *preset == name)?;
-    Some(Node::parse(text, &format!("preset {name}")))
-}
-
-fn unknown(source: &str, preset: &str, table: &Node) -> Fault {
-    Fault {
-        place: table.locate(&KeyPath::of(&["preset"])),
-        path: KeyPath::of(&["sources", source, "preset"]).to_string(),
-        what: format!("there is no preset {preset:?}"),
-        mend: match nearest(preset, names()) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("presets are {}", names().collect::<Vec<_>>().join(", ")),
-        },
-    }
+    Some(Node::parse(text, &format!("preset {name}")).expect("a test reads every preset"))
 }

@@ -55,15 +55,8 @@ impl Config {
     /// Everything that is wrong, at once.
     pub fn parse(text: &str, origin: &str, env: &dyn Environment) -> Result<Self, ConfigError> {
         let mut tree = Node::parse(text, origin).map_err(ConfigError::new)?;
-        let mut faults = presets::lay_under(&mut tree);
-        match self::tree(&tree, env) {
-            Ok(config) if faults.is_empty() => Ok(config),
-            Ok(_) => Err(ConfigError::new(faults)),
-            Err(more) => {
-                faults.extend(more);
-                Err(ConfigError::new(faults))
-            }
-        }
+        presets::lay_under(&mut tree);
+        self::tree(&tree, env).map_err(ConfigError::new)
     }
 }
 
@@ -193,7 +186,10 @@ impl<'a> Section<'a> {
     }
 
     fn get(&self, key: &'static str) -> Option<Field<'a>> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         let node = &self.table.get(key)?.node;
         Some(Field { reader: self.reader, node, path: self.path.key(key) })
     }
@@ -220,7 +216,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A key that says which other keys belong here; without it none of them is judged.
+    /// A key that says which other keys belong here; while it is faulty none of them is judged.
     fn chosen<T: Clone>(&self, key: &'static str, mend: &str, choices: &[(&'static str, T)]) -> Option<T> {
         let chosen = self.required(key, mend, |field| field.choice(choices));
         self.judged.set(chosen.is_some());
@@ -256,7 +252,7 @@ impl<'a> Section<'a> {
 }
 
 /// The known word that `written` is most likely to mean, if any is near.
-pub(super) fn nearest<'w>(written: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+fn nearest<'w>(written: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let distance = |word: &str| strsim::damerau_levenshtein(&written.to_lowercase(), word);
     // A third of the letters may be wrong: more, and every short word would be near every other.
     known

@@ -231,7 +231,7 @@ impl Feed {
     pub const RATE_PER_SECOND: u32 = 5;
     /// Longer than any gateway waits for the server behind it.
     pub const TIMEOUT: Duration = Duration::from_mins(1);
-    /// A hundred times a page of a hundred full records.
+    /// A hundred times a page of a hundred deleted records, which are half a kilobyte each.
     pub const PAGE_BYTES_MAX: usize = 8 << 20;
     /// With doubling pauses from a second on: about a minute of trouble is sat out.
     pub const ATTEMPTS_MAX: u32 = 6;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::fault::KeyPath;
+use super::super::file;
 use super::super::source::{Piece, Scheme};
 use super::super::target::{Kind, Template, TemplatePiece};
 use super::super::{Config, Source, Target};
-use super::Reader;
+use super::{Reader, nearest};
 use crate::domain::Entity;
 
 pub(super) fn config(reader: &Reader<'_>, config: &Config) {
@@ -22,7 +23,7 @@ pub(super) fn config(reader: &Reader<'_>, config: &Config) {
         }
         templates(reader, target);
     }
-    covered(reader, config);
+    covered(reader);
     places(reader, config);
 }
 
@@ -44,34 +45,46 @@ fn key_parts(source: &Source) -> Option<usize> {
 
 /// A source whose entity has no place does nothing but keep a record, which a preset's may. Where the user
 /// wrote the entity, or a target carries one that nobody tells of, somebody meant the two to meet.
-fn covered(reader: &Reader<'_>, config: &Config) {
-    let carried = carried(reader);
-    let told: BTreeSet<&str> = config.sources.iter().map(|source| source.entity.as_str()).collect();
-    let unused = carried.iter().find(|entity| !told.contains(entity.as_str()));
-    for source in &config.sources {
-        let entity = source.entity.as_str();
-        let path = KeyPath::of(&["sources", &source.name, "entity"]);
-        let written = reader.tree.locate(&path).origin == reader.tree.place.origin;
-        if carried.contains(entity) || !(written || unused.is_some()) {
+///
+/// Looks at the text rather than at what was read: a table with a fault still says its entities.
+fn covered(reader: &Reader<'_>) {
+    let told: Vec<_> = tables(reader, "sources").map(|(name, source)| (name, source.get("entity"))).collect();
+    let carried: BTreeSet<&str> = tables(reader, "targets")
+        .filter_map(|(_, target)| target.get("entities")?.node.table())
+        .flat_map(|entities| entities.keys().map(String::as_str))
+        .collect();
+    // A source that says no entity could tell of any.
+    let is_told =
+        |entity: &str| told.iter().any(|(_, told)| told.and_then(text).is_none_or(|told| told == entity));
+    let unused: Vec<&str> = carried.iter().copied().filter(|entity| !is_told(entity)).collect();
+    for (source, entry) in told.iter().filter_map(|(source, entry)| Some((source, (*entry)?))) {
+        let Some(entity) = text(entry) else { continue };
+        let written = entry.node.place.origin == reader.tree.place.origin;
+        if carried.contains(entity) || (!written && unused.is_empty()) {
             continue;
         }
-        let mend = match unused {
+        let mend = match nearest(entity, unused.iter().copied()).or(unused.first().copied()) {
             Some(unused) => {
                 format!("a target carries {unused:?}, of which no source tells: give both one name")
             }
             None => format!("say where its copies live: [targets.NAME.entities.{entity}]"),
         };
-        reader.fault(&path, format!("no target carries {entity:?}, so its deletions would go nowhere"), mend);
+        let what = format!("no target carries {entity:?}, so its deletions would go nowhere");
+        reader.fault(&KeyPath::of(&["sources", source, "entity"]), what, mend);
     }
 }
 
-/// Looks at the text rather than at what was read: a target with a fault still carries its entities.
-fn carried(reader: &Reader<'_>) -> BTreeSet<String> {
-    let targets = reader.tree.table().and_then(|root| root.get("targets")?.node.table());
-    let entities = targets.into_iter().flatten().filter_map(|(_, target)| {
-        target.node.table()?.get("entities")?.node.table().map(|entities| entities.keys().cloned())
-    });
-    entities.flatten().collect()
+fn tables<'a>(reader: &'a Reader<'_>, key: &str) -> impl Iterator<Item = (&'a str, &'a file::Table)> {
+    let table = reader.tree.table().and_then(|root| root.get(key)?.node.table());
+    let entries = table.into_iter().flatten();
+    entries.filter_map(|(name, entry)| Some((name.as_str(), entry.node.table()?)))
+}
+
+fn text(entry: &file::Entry) -> Option<&str> {
+    match &entry.node.value {
+        file::Value::Text(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn feed_key(reader: &Reader<'_>, source: &Source) {
@@ -79,7 +92,7 @@ fn feed_key(reader: &Reader<'_>, source: &Source) {
     let webhooks = source.payload.key.len();
     if webhooks > 0 && feed.key.len() != webhooks {
         let path = KeyPath::of(&["sources", &source.name, "feed", "key"]);
-        let what = format!("has {} parts, while payload.key has {webhooks}", feed.key.len());
+        let what = format!("has {}, while payload.key has {webhooks}", counted(feed.key.len(), "part"));
         reader.fault(&path, what, "name the same parts in both, in the same order");
     }
 }
@@ -102,7 +115,11 @@ fn signature(reader: &Reader<'_>, source: &Source, has_public_url: bool) {
     if source.payload.event_id_from_delivery && !id_is_signed {
         let path = KeyPath::of(&["sources", &source.name, "payload", "event_id_from_delivery"]);
         let mend = "leave it out, or point event_id to an id in the body";
-        reader.fault(&path, "the signature does not cover the delivery's id, which proves nothing so", mend);
+        reader.fault(
+            &path,
+            "the signature does not cover the delivery's id, which proves nothing then",
+            mend,
+        );
     }
 }
 
@@ -113,8 +130,9 @@ fn key_fits(reader: &Reader<'_>, target: &Target, entity: &Entity, source: &str,
             let Some(table) = sql.entities.get(entity) else { return };
             if table.key.len() != parts {
                 let what = format!(
-                    "has {} columns, while a key of sources.{source} has {parts} parts",
-                    table.key.len()
+                    "has {}, while a key of sources.{source} has {}",
+                    counted(table.key.len(), "column"),
+                    counted(parts, "part")
                 );
                 reader.fault(&base.key("key"), what, "name one column for each part, in the same order");
             }
@@ -123,8 +141,10 @@ fn key_fits(reader: &Reader<'_>, target: &Target, entity: &Entity, source: &str,
             let Some(document) = index.entities.get(entity) else { return };
             let named = named_parts(&document.id);
             if let Some(part) = named.iter().find(|part| **part >= parts) {
-                let what =
-                    format!("names part {{{part}}}, while a key of sources.{source} has {parts} parts");
+                let what = format!(
+                    "names part {{{part}}}, while a key of sources.{source} has {}",
+                    counted(parts, "part")
+                );
                 reader.fault(&base.key("id"), what, format!("parts are {}", all_parts(parts)));
             } else if named.len() < parts {
                 let what = format!(
@@ -134,6 +154,10 @@ fn key_fits(reader: &Reader<'_>, target: &Target, entity: &Entity, source: &str,
             }
         }
     }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn named_parts(template: &Template) -> BTreeSet<usize> {

@@ -3,6 +3,9 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use chrono::DateTime;
+use croner::Cron;
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 
 use super::super::Secret;
@@ -37,14 +40,12 @@ const PAGINGS: [(&str, Kind); 5] = [
     ("link", Kind::Link),
 ];
 
-/// The feed of a source, with `base_url` and `api_key` beside it; `Some(None)` where it has none, or where
-/// `feed = false` takes a preset's away.
-pub(super) fn feed(source: &Section<'_>, payload_key: &[Pointers]) -> Option<Option<Feed>> {
+/// The feed of a source, with `base_url` and `api_key` beside it; `feed = false` takes a preset's away.
+pub(super) fn feed(source: &Section<'_>, payload_key: &[Pointers]) -> Option<Feed> {
     let base = source.optional("base_url", Field::url);
-    let field = source.get("feed").filter(|field| !field.is_false());
-    let key = source.get("api_key");
-    let Some(field) = field else { return Some(None) };
-    field.section(|section| feed_of(section, source, payload_key, base.as_deref(), key.as_ref())).map(Some)
+    let api_key = source.get("api_key");
+    let field = source.get("feed").filter(|field| !field.is_false())?;
+    field.section(|section| feed_of(section, source, payload_key, base.as_deref(), api_key.as_ref()))
 }
 
 fn feed_of(
@@ -64,7 +65,7 @@ fn feed_of(
     let window = section.required("window", mend, |field| field.section(window));
     let mend = "say how it pages, like paging = { kind = \"none\" }";
     let paging = section.required("paging", mend, |field| field.section(paging));
-    let key = key(section, payload_key);
+    let key = key(section, source, payload_key);
     let first = Feed::FIRST.min(retention.unwrap_or(Feed::FIRST));
     // What can be missing comes last: every key is to be looked at before the reading ends.
     let feed = Feed {
@@ -98,10 +99,7 @@ fn feed_of(
 /// An absolute URL, or a path under the source's `base_url`.
 fn url(section: &Section<'_>, source: &Section<'_>, base: Option<&str>) -> Option<String> {
     let mend = "name the feed: url = \"https://…\", or a path under base_url";
-    let field = match section.get("url") {
-        Some(field) => field,
-        None => return section.fault("url", "missing", mend),
-    };
+    let Some(field) = section.get("url") else { return section.fault("url", "missing", mend) };
     let text = field.text()?;
     let has_base = source.get("base_url").is_some();
     if !text.starts_with('/') {
@@ -199,13 +197,17 @@ fn query(field: &Field<'_>) -> Option<Vec<(String, String)>> {
 }
 
 /// The feed's own key, or that of the webhooks, unless that one looks at the whole body: a feed has another.
-fn key(section: &Section<'_>, payload_key: &[Pointers]) -> Option<Vec<Pointers>> {
+fn key(section: &Section<'_>, source: &Section<'_>, payload_key: &[Pointers]) -> Option<Vec<Pointers>> {
     if let Some(field) = section.get("key") {
         return field.key_parts();
     }
     let usable = !payload_key.is_empty() && payload_key.iter().flatten().all(|pointer| !pointer.whole);
     if usable {
         return Some(payload_key.to_vec());
+    }
+    if payload_key.is_empty() && source.get("auth").is_some() {
+        // The payload's own key is missing, which is said there.
+        return None;
     }
     section.fault("key", "missing", "say where the parts of the key stand in an item, like key = [\"/id\"]")
 }
@@ -228,9 +230,18 @@ fn schedule(section: &Section<'_>) -> Option<Schedule> {
         return field.fault(format!("{} has {fields} fields", shown(expression)), mend);
     }
     let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
-    match parser.parse(expression) {
+    // Any start will do: a day that never comes (31 February) does not come after that one either.
+    let first = |cron: Cron| cron.find_next_occurrence(&DateTime::UNIX_EPOCH, true);
+    match parser.parse(expression).and_then(first) {
         Ok(_) => Some(Schedule { expression: expression.to_owned(), zone }),
-        Err(error) => field.fault(format!("{} is not a schedule ({error})", shown(expression)), mend),
+        Err(CronError::TimeSearchLimitExceeded) => {
+            field.fault(format!("{} never comes", shown(expression)), "name a day that there is")
+        }
+        Err(error) => {
+            let why = error.to_string().to_lowercase();
+            let what = format!("{} is not a schedule ({})", shown(expression), why.trim_end_matches('.'));
+            field.fault(what, mend)
+        }
     }
 }
 

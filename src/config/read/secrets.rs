@@ -21,13 +21,16 @@ const STANDARD_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Bytes of an Ed25519 public key behind `whpk_` (RFC 8032).
 const PUBLIC_KEY_BYTES: usize = 32;
 
+/// Bytes of an Ed25519 key pair behind `whsk_`, seed and public key: for those who sign test deliveries.
+const KEY_PAIR_BYTES: usize = 64;
+
 pub(super) const WAYS: &str =
     "write { file = \"/run/credentials/NAME\" } or { env = \"NAME\" }, or a list of those, the current first";
 
 /// What is wrong with a secret, and how to mend it. Holds nothing of the secret.
 type Weakness = (String, &'static str);
 
-impl<'a> Field<'a> {
+impl Field<'_> {
     /// One secret.
     pub(super) fn secret(&self) -> Option<Secret> {
         if !matches!(self.node.value, Value::Table(_)) {
@@ -140,12 +143,14 @@ fn decoded(secret: &Secret, encoding: SecretEncoding) -> Result<Vec<u8>, Weaknes
 }
 
 fn standard_webhooks(secret: &Secret) -> Result<(), Weakness> {
-    let mend = "copy it whole: whsec_ and base64 of 24 to 64 bytes, or whpk_ and base64 of 32 bytes";
+    let mend = "copy it whole: whsec_ and base64 of 24 to 64 bytes, whpk_ and of 32, or whsk_ and of 64";
     let text = secret.expose_str().unwrap_or_default();
     let (encoded, expected) = if let Some(encoded) = text.strip_prefix("whsec_") {
         (encoded, STANDARD_BYTES)
     } else if let Some(encoded) = text.strip_prefix("whpk_") {
         (encoded, PUBLIC_KEY_BYTES..=PUBLIC_KEY_BYTES)
+    } else if let Some(encoded) = text.strip_prefix("whsk_") {
+        (encoded, KEY_PAIR_BYTES..=KEY_PAIR_BYTES)
     } else {
         return Err(("is not a Standard Webhooks secret".to_owned(), mend));
     };

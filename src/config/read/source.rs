@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::Source;
 use super::super::file::Value;
+use super::super::presets;
 use super::super::source::{EventFrom, EventRule, Meaning, Payload, Pointers};
 use super::{Field, Section, auth, feed};
 use crate::domain::timestamp::TimeFormat;
@@ -27,8 +28,11 @@ const KEY_MEND: &str = "say where the parts of the key stand, like key = [\"/dat
 pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
     field.check_own_name(name);
     field.section(|section| {
-        // Laid under this table before it came here.
-        section.optional("preset", Field::text);
+        if section.get("preset").is_some() {
+            // It lies under this table already; without it, what is missing can't be told.
+            let presets: Vec<_> = presets::names().map(|name| (name, ())).collect();
+            section.chosen("preset", "", &presets)?;
+        }
         let entity = section.required("entity", "name the kind of record, like entity = \"listing\"", entity);
         let receives = section.get("auth").is_some();
         let auth = auth::auth(section);
@@ -36,7 +40,7 @@ pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
         let given = section.get("events");
         let events = given.as_ref().and_then(events);
         let feed = feed::feed(section, payload.as_ref().map_or(&[], |payload| &payload.key));
-        if receives && given.is_none() {
+        if receives && (given.is_none() || events.as_ref().is_some_and(BTreeMap::is_empty)) {
             let mend = "say what they mean, like events = { \"deal.deleted\" = \"delete\" }";
             section.fault::<()>("events", "missing, so no delivery would do anything", mend);
         }
@@ -53,7 +57,7 @@ pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
             auth,
             payload: payload?,
             events: events.unwrap_or_default(),
-            feed: feed?,
+            feed,
         })
     })
 }

@@ -44,7 +44,7 @@ fn sql(section: &Section<'_>) -> Option<Sql> {
     let mend =
         "name the database: url = \"sqlite://data/replica.db\", { env = \"NAME\" } or { file = \"…\" }";
     let url = section.required("url", mend, url);
-    let entities = entities(section, |section| table(section));
+    let entities = entities(section, table);
     Some(Sql { url: url?, entities: entities? })
 }
 

@@ -243,6 +243,21 @@ fn a_file_is_loaded_by_its_path_and_secret_files_from_the_disk() {
 }
 
 #[test]
+fn a_secret_file_has_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    let with_file = format!("{{ file = {:?} }}", secret.to_str().unwrap());
+    let load = |bytes: usize| {
+        std::fs::write(&secret, vec![b'x'; bytes]).unwrap();
+        let text = SHORT.replace("{ env = \"SECRET\" }", &with_file);
+        Config::parse(&text, "t.toml", &ProcessEnvironment)
+    };
+    assert!(load(64 << 10).is_ok());
+    let error = load((64 << 10) + 1).unwrap_err().to_string();
+    assert!(error.contains("longer than 65536 bytes; check the path"), "{error}");
+}
+
+#[test]
 fn what_can_not_be_read_as_text_says_so_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none.toml");

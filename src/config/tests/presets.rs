@@ -74,6 +74,15 @@ fn a_preset_that_knows_no_entity_says_what_to_add() {
 }
 
 #[test]
+fn the_entity_of_a_preset_and_that_of_a_target_must_meet() {
+    let text = format!("[sources.s]\npreset = \"repliers\"\n{}\n{TARGETS}", own_keys("repliers"));
+    let faults = parse(&text.replace("listing = {", "lisitng = {").replace("deal = {", "# ")).unwrap_err();
+    let said = "t.toml:1: sources.s.entity: no target carries \"listing\", so its deletions would go \
+                nowhere; a target carries \"lisitng\", of which no source tells: give both one name";
+    assert_eq!(faults, [said]);
+}
+
+#[test]
 fn repliers_deletes_marks_and_relists() {
     let source = load("repliers");
     assert_eq!(source.payload.event, EventFrom::Path);
