@@ -1,1 +1,135 @@
-//! (to be written)
+//! A replica in a SQL database: rows and what belongs to them, deleted or marked in one transaction a batch.
+//!
+//! `plan` joins the configuration with the catalogue, `statements` writes the texts, `apply` carries a batch
+//! out, `check` says what does not fit; none of them knows a driver. A database is a `session` and its
+//! `words`. Connecting is lazy, and a connection that failed is replaced, so that a database that is down
+//! when the daemon starts delays its own deletions and nothing else.
+
+mod apply;
+mod catalogue;
+mod check;
+mod guard;
+mod key;
+mod plan;
+mod session;
+mod sqlite;
+mod statements;
+mod words;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::{Batch, Effect, Finding, Removal, Target, TargetError};
+use crate::config;
+use crate::config::target::Table;
+use crate::domain::Entity;
+use apply::Prepared;
+use plan::Plan;
+use session::Session;
+use sqlite::Place;
+use statements::Statements;
+
+/// A SQL replica as a target. One connection, since one writer at a time is all that SQLite has.
+pub struct SqlTarget {
+    name: String,
+    place: Place,
+    entities: BTreeMap<Entity, Table>,
+    open: Mutex<Option<Open>>,
+}
+
+/// A connection with everything that was made for it.
+struct Open {
+    session: Box<dyn Session>,
+    prepared: Prepared,
+}
+
+impl SqlTarget {
+    /// Does not reach for the database: that it is down now is no reason not to start.
+    ///
+    /// # Errors
+    /// The address cannot be understood.
+    pub fn connect(name: &str, config: &config::target::Sql) -> Result<Self, TargetError> {
+        let url = config.url.expose_str();
+        let url = url.map_err(|_| TargetError::Misconfigured("the url is not UTF-8".to_owned()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            place: Place::parse(url)?,
+            entities: config.entities.clone(),
+            open: Mutex::new(None),
+        })
+    }
+
+    /// Takes the connection out of its slot, or opens one whose plans fit the schema as it is. It is put
+    /// back by [`SqlTarget::keep`]; until then, being dropped undoes what it has not committed.
+    async fn take(&self, slot: &mut Option<Open>) -> Result<Open, TargetError> {
+        if let Some(mut open) = slot.take()
+            && !open.session.outdated().await?
+        {
+            return Ok(open);
+        }
+        let mut session: Box<dyn Session> = Box::new(self.place.open().await?);
+        let catalogue = session.catalogue().await?;
+        let mut prepared = Prepared::new();
+        for (number, (entity, table)) in self.entities.iter().enumerate() {
+            let plan = Plan::make(table, &catalogue).map(|plan| {
+                let statements = Statements::write(&plan, number);
+                (plan, statements)
+            });
+            if let Ok((_, statements)) = &plan {
+                for sql in &statements.create {
+                    session.run(sql, Vec::new()).await?;
+                }
+            }
+            prepared.insert(entity.clone(), plan);
+        }
+        Ok(Open { session, prepared })
+    }
+
+    /// Puts a connection back unless what happened may have been its fault.
+    fn keep<T>(slot: &mut Option<Open>, open: Open, result: &Result<T, TargetError>) {
+        if matches!(result, Ok(_) | Err(TargetError::Refused { .. })) {
+            *slot = Some(open);
+        }
+    }
+}
+
+#[async_trait]
+impl Target for SqlTarget {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn check(&self) -> Result<Vec<Finding>, TargetError> {
+        let catalogue = self.place.open().await?.catalogue().await?;
+        Ok(check::findings(&self.name, &self.entities, &catalogue))
+    }
+
+    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
+        let mut slot = self.open.lock().await;
+        let mut open = self.take(&mut slot).await?;
+        let result = apply::mirrored(&mut *open.session, &open.prepared, entity).await;
+        Self::keep(&mut slot, open, &result);
+        result
+    }
+
+    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
+        let mut slot = self.open.lock().await;
+        let mut open = self.take(&mut slot).await?;
+        let result = apply::weigh(&mut *open.session, &open.prepared, removals).await;
+        Self::keep(&mut slot, open, &result);
+        result
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
+        let mut slot = self.open.lock().await;
+        let mut open = self.take(&mut slot).await?;
+        let result = apply::apply(&mut *open.session, &open.prepared, &batch.removals).await;
+        Self::keep(&mut slot, open, &result);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What `check` says of a SQL replica: where the configuration and the database do not fit, what that means
+//! for a deletion, and what to do. Reads the catalogue, and no row.
+
+mod children;
+
+use std::collections::BTreeMap;
+
+use super::catalogue::{Affinity, Catalogue, Column, Index, Relation, RelationKind};
+use super::words::quoted;
+use crate::config::target::{Guard, Table, Value};
+use crate::domain::Entity;
+use crate::targets::{Finding, Severity};
+
+/// Findings in the order of the configuration.
+#[must_use]
+pub fn findings(target: &str, entities: &BTreeMap<Entity, Table>, catalogue: &Catalogue) -> Vec<Finding> {
+    let mut report = Report::default();
+    for (entity, table) in entities {
+        let place = format!("targets.{target}.entities.{entity}");
+        let Some(relation) = report.relation(&place, "table", &table.table, catalogue) else { continue };
+        key(&mut report, &format!("{place}.key"), relation, &table.key);
+        guard(&mut report, &format!("{place}.guard"), relation, table.guard.as_ref());
+        marks(&mut report, &place, relation, table);
+        triggers(&mut report, &place, relation);
+        let rows_go = table.deleted_at.is_none();
+        children::check(&mut report, &place, catalogue, relation, &table.children, rows_go);
+    }
+    report.findings
+}
+
+#[derive(Default)]
+struct Report {
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn add(&mut self, severity: Severity, place: &str, what: String, mend: impl Into<String>) {
+        self.findings.push(Finding { severity, place: place.to_owned(), what, mend: mend.into() });
+    }
+
+    fn fault(&mut self, place: &str, what: String, mend: impl Into<String>) {
+        self.add(Severity::Fault, place, what, mend);
+    }
+
+    fn warning(&mut self, place: &str, what: String, mend: impl Into<String>) {
+        self.add(Severity::Warning, place, what, mend);
+    }
+
+    fn relation<'a>(
+        &mut self,
+        place: &str,
+        field: &str,
+        name: &str,
+        catalogue: &'a Catalogue,
+    ) -> Option<&'a Relation> {
+        let place = format!("{place}.{field}");
+        let Some(relation) = catalogue.relation(name) else {
+            self.fault(
+                &place,
+                format!("there is no table {name:?}, so no deletion of this entity can be carried out"),
+                "correct the name, or create the table",
+            );
+            return None;
+        };
+        if relation.kind != RelationKind::Table {
+            self.fault(
+                &place,
+                format!("{name:?} is a view or a virtual table: a deletion from it may leave the row where it lives"),
+                "name the table that holds the rows",
+            );
+        }
+        Some(relation)
+    }
+
+    fn column<'a>(&mut self, place: &str, relation: &'a Relation, name: &str) -> Option<&'a Column> {
+        let column = relation.column(name);
+        if column.is_none() {
+            self.fault(
+                place,
+                format!(
+                    "table {:?} has no column {name:?}, so no deletion can be carried out",
+                    relation.name
+                ),
+                "correct the name, or add the column",
+            );
+        }
+        column
+    }
+
+    /// A column that we write.
+    fn written(&mut self, place: &str, relation: &Relation, name: &str, null: bool) {
+        let Some(column) = self.column(place, relation, name) else { return };
+        if column.generated {
+            self.fault(
+                place,
+                format!("column {name:?} is computed by the database and cannot be set"),
+                "name a column that can be written",
+            );
+        }
+        if null && column.not_null {
+            self.fault(
+                place,
+                format!("column {name:?} is NOT NULL: setting it to NULL is refused, and the record with it"),
+                "allow NULL in the column, or choose another value",
+            );
+        }
+    }
+}
+
+fn key(report: &mut Report, place: &str, relation: &Relation, key: &[String]) {
+    let mut whole = true;
+    for name in key {
+        let Some(column) = report.column(place, relation, name) else {
+            whole = false;
+            continue;
+        };
+        if matches!(column.affinity, Affinity::Real | Affinity::Blob) {
+            report.fault(
+                place,
+                format!(
+                    "column {name:?} of type {:?} does not hold keys exactly, so rows would not be found",
+                    column.declared
+                ),
+                "declare the column INTEGER or TEXT",
+            );
+        }
+    }
+    if !whole {
+        return;
+    }
+    let names = key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let create = format!(
+        "CREATE UNIQUE INDEX {} ON {} ({names});",
+        quoted(&format!("{}_{}", relation.name, key.join("_"))),
+        quoted(&relation.name)
+    );
+    if relation.unique_over(key).next().is_none() {
+        report.fault(
+            place,
+            format!(
+                "no unique index holds exactly {names}: one key may name several rows, which is refused, and each batch reads the whole table"
+            ),
+            create,
+        );
+    } else if !relation.unique_over(key).any(exact) {
+        report.fault(
+            place,
+            format!(
+                "the index on {names} does not compare byte for byte (its collation is not BINARY), so it cannot serve, and keys that differ in case alone are one to it"
+            ),
+            create.replace(&names, &key.iter().map(|name| format!("{} COLLATE BINARY", quoted(name))).collect::<Vec<_>>().join(", ")),
+        );
+    }
+}
+
+fn exact(index: &Index) -> bool {
+    index.columns.iter().all(|(_, collation)| collation == Index::BYTES)
+}
+
+/// Words that tell of the replica's own clock, not of the upstream's.
+const LOCAL_TIMES: [&str; 6] = ["sync", "import", "fetch", "load", "ingest", "replicat"];
+
+fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&Guard>) {
+    let Some(guard) = guard else {
+        report.warning(
+            place,
+            "without a guard, a late notice deletes a record that was listed again since".to_owned(),
+            "name the column that holds the upstream's own modification time",
+        );
+        return;
+    };
+    let Some(column) = report.column(place, relation, &guard.column) else { return };
+    let declared = column.declared.to_ascii_uppercase();
+    let number = match column.affinity {
+        Affinity::Integer | Affinity::Real => true,
+        // DATETIME and TIMESTAMP are NUMERIC to SQLite, and hold text.
+        Affinity::Numeric => !declared.contains("DATE") && !declared.contains("TIME"),
+        Affinity::Text | Affinity::Blob => false,
+    };
+    if number && guard.format.is_none() {
+        report.fault(
+            place,
+            format!(
+                "column {:?} holds numbers, and the configuration does not say what they count: every record would fail",
+                guard.column
+            ),
+            "add format = \"unix_seconds\" or \"unix_millis\"",
+        );
+    }
+    let name = guard.column.to_ascii_lowercase();
+    if LOCAL_TIMES.iter().any(|word| name.contains(word)) {
+        report.warning(
+            place,
+            format!(
+                "column {:?} looks like the time of our own copying, which would shield every row",
+                guard.column
+            ),
+            "name the column that holds the upstream's own modification time",
+        );
+    }
+}
+
+fn marks(report: &mut Report, place: &str, relation: &Relation, table: &Table) {
+    if let Some(name) = &table.deleted_at {
+        report.written(&format!("{place}.deleted_at"), relation, name, false);
+        if relation.column(name).is_some_and(|column| column.not_null) {
+            report.fault(
+                &format!("{place}.deleted_at"),
+                format!("column {name:?} is NOT NULL: every row would count as deleted already"),
+                "allow NULL in the column",
+            );
+        }
+    }
+    for (name, value) in &table.deactivate {
+        report.written(&format!("{place}.deactivate"), relation, name, *value == Value::Null);
+    }
+}
+
+fn triggers(report: &mut Report, place: &str, relation: &Relation) {
+    if !relation.triggers.is_empty() {
+        report.warning(
+            place,
+            format!(
+                "table {:?} has triggers ({}): they run within the deletion, may refuse it, and what they change is not counted",
+                relation.name,
+                relation.triggers.join(", ")
+            ),
+            "see that none of them keeps rows, or changes the guard column when a child goes",
+        );
+    }
+}

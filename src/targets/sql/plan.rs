@@ -1,0 +1,213 @@
+//! One entity's table as the configuration and the catalogue agree on it: real names, types, the tree of
+//! what goes along.
+//!
+//! Made anew whenever the schema changes. A plan that would delete by guesswork is not made: the reason is
+//! given instead, for a person.
+
+use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind};
+use super::words;
+use crate::config::target::{Child, OnDelete, Table, Value};
+use crate::domain::timestamp::TimeFormat;
+
+/// Names in a plan are quoted, and exist.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub table: String,
+    pub key: Vec<Field>,
+    /// The shortest way to a row: its row number, or else its key.
+    pub locator: Vec<Field>,
+    /// Columns of the table that children refer to.
+    pub references: Vec<Field>,
+    pub guard: Option<String>,
+    /// How the table writes times.
+    pub format: TimeFormat,
+    pub deleted_at: Option<String>,
+    pub deactivate: Vec<(String, Value)>,
+    pub children: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub name: String,
+    pub affinity: Affinity,
+}
+
+/// A table whose rows belong to rows above it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub table: String,
+    /// (column here, column above)
+    pub link: Vec<(String, String)>,
+    pub fate: Fate,
+    pub children: Vec<Node>,
+}
+
+/// What becomes of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Delete,
+    Nullify,
+    Keep,
+    /// The database's own foreign key takes them; we only count.
+    Cascade,
+}
+
+impl Fate {
+    #[must_use]
+    pub fn goes(self) -> bool {
+        matches!(self, Self::Delete | Self::Cascade)
+    }
+}
+
+impl Plan {
+    /// # Errors
+    /// Says what of the configuration the database does not have, or how the two contradict each other.
+    pub fn make(table: &Table, catalogue: &Catalogue) -> Result<Self, String> {
+        let relation = relation(catalogue, &table.table)?;
+        let key = table.key.iter().map(|name| field(relation, name)).collect::<Result<Vec<_>, _>>()?;
+        for field in &key {
+            if matches!(field.affinity, Affinity::Real | Affinity::Blob) {
+                return Err(format!(
+                    "key column {}.{} has no exact type: declare it INTEGER or TEXT",
+                    words::table(&relation.name),
+                    field.name
+                ));
+            }
+        }
+        let deactivate = table.deactivate.iter();
+        let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?.name, value.clone())));
+        let guard = table.guard.as_ref();
+        let rows_go = table.deleted_at.is_none();
+        let mut references = Vec::new();
+        for child in &table.children {
+            let field = above(relation, &child.references)?;
+            if !references.contains(&field) {
+                references.push(field);
+            }
+        }
+        Ok(Self {
+            table: words::table(&relation.name),
+            locator: locator(relation, &key),
+            guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
+            format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
+            deleted_at: table
+                .deleted_at
+                .as_ref()
+                .map(|name| field(relation, name).map(|field| field.name))
+                .transpose()?,
+            deactivate: deactivate.collect::<Result<_, String>>()?,
+            children: nodes(catalogue, relation, &table.children, rows_go, &mut Vec::new())?,
+            references,
+            key,
+        })
+    }
+}
+
+fn relation<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Relation, String> {
+    catalogue.relation(name).ok_or_else(|| format!("there is no table {name:?}"))
+}
+
+fn field(relation: &Relation, name: &str) -> Result<Field, String> {
+    let column =
+        relation.column(name).ok_or_else(|| format!("table {:?} has no column {name:?}", relation.name))?;
+    Ok(Field { name: words::quoted(&column.name), affinity: column.affinity })
+}
+
+/// A column that children refer to. Where it names several rows, the children of one would go with another.
+fn above(parent: &Relation, name: &str) -> Result<Field, String> {
+    let field = field(parent, name)?;
+    if parent.kind == RelationKind::Table && parent.unique_over(&[name.to_owned()]).next().is_none() {
+        return Err(format!(
+            "{:?}.{} is not unique, so its children are not one row's",
+            parent.name, field.name
+        ));
+    }
+    Ok(field)
+}
+
+/// The key backwards: SQLite's planner uses all columns of an index for `(b, a) IN (…)`, and only the first
+/// for `(a, b) IN (…)` over an index on (a, b).
+fn locator(relation: &Relation, key: &[Field]) -> Vec<Field> {
+    match relation.row_id {
+        Some(name) if relation.kind == RelationKind::Table => {
+            vec![Field { name: name.to_owned(), affinity: Affinity::Integer }]
+        }
+        _ => key.iter().rev().cloned().collect(),
+    }
+}
+
+/// The children that are configured, and those that the database's own cascades add where rows really go.
+fn nodes(
+    catalogue: &Catalogue,
+    parent: &Relation,
+    children: &[Child],
+    rows_go: bool,
+    path: &mut Vec<String>,
+) -> Result<Vec<Node>, String> {
+    path.push(parent.name.clone());
+    let mut made = Vec::new();
+    for child in children {
+        made.push(node(catalogue, parent, child, rows_go, path)?);
+    }
+    if rows_go {
+        for (relation, key) in catalogue.referring(&parent.name) {
+            let told = children.iter().any(|child| {
+                child.table.eq_ignore_ascii_case(&relation.name)
+                    && key.links(&child.column, &child.references)
+            });
+            // A cascade that comes back to a table above it is left uncounted; `check` tells of it.
+            if key.on_delete == FkAction::Cascade && !told && !path.contains(&relation.name) {
+                let quote = |(here, above): &(String, String)| (words::quoted(here), words::quoted(above));
+                made.push(Node {
+                    table: words::table(&relation.name),
+                    link: key.columns.iter().map(quote).collect(),
+                    fate: Fate::Cascade,
+                    children: nodes(catalogue, relation, &[], true, path)?,
+                });
+            }
+        }
+    }
+    path.pop();
+    Ok(made)
+}
+
+fn node(
+    catalogue: &Catalogue,
+    parent: &Relation,
+    child: &Child,
+    rows_go: bool,
+    path: &mut Vec<String>,
+) -> Result<Node, String> {
+    let relation = relation(catalogue, &child.table)?;
+    let here = field(relation, &child.column)?;
+    let above = above(parent, &child.references)?;
+    if !here.affinity.agrees(above.affinity) {
+        return Err(format!(
+            "{:?}.{} and {:?}.{} keep equal values differently: give both the same type",
+            relation.name, here.name, parent.name, above.name
+        ));
+    }
+    let mut keys = relation.foreign_keys.iter();
+    let cascades = keys.any(|key| {
+        key.parent.eq_ignore_ascii_case(&parent.name)
+            && key.links(&child.column, &child.references)
+            && key.on_delete == FkAction::Cascade
+    });
+    let fate = match child.on_delete {
+        OnDelete::Keep if cascades && rows_go => {
+            return Err(format!(
+                "rows of {:?} are to be kept, but the foreign key on {} would delete them (ON DELETE CASCADE)",
+                relation.name, here.name
+            ));
+        }
+        OnDelete::Delete => Fate::Delete,
+        OnDelete::Nullify => Fate::Nullify,
+        OnDelete::Keep => Fate::Keep,
+    };
+    Ok(Node {
+        table: words::table(&relation.name),
+        link: vec![(here.name, above.name)],
+        fate,
+        children: nodes(catalogue, relation, &child.children, fate == Fate::Delete, path)?,
+    })
+}

@@ -1,0 +1,46 @@
+//! One connection to a customer's database, as the shared parts of a SQL target use it.
+//!
+//! A dialect is an implementation of this trait and the words of its statements (`words`). Everything that
+//! decides about a row (plan, guard, outcome) is shared and knows no driver.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::catalogue::Catalogue;
+use super::key::Arg;
+use crate::targets::TargetError;
+
+/// The text of a statement; the same text is prepared once for a connection.
+pub type Sql = Arc<str>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    /// Takes the locks that keep what was judged from changing before it is deleted.
+    Write,
+}
+
+/// A connection. Dropping it undoes what is not committed.
+#[async_trait]
+pub trait Session: Send {
+    /// # Errors
+    /// The database cannot be asked. The errors of every function are classified by the dialect.
+    async fn catalogue(&mut self) -> Result<Catalogue, TargetError>;
+
+    /// Whether the database, or its schema, is another one than when the catalogue was read.
+    async fn outdated(&mut self) -> Result<bool, TargetError>;
+
+    async fn begin(&mut self, access: Access) -> Result<(), TargetError>;
+
+    async fn commit(&mut self) -> Result<(), TargetError>;
+
+    async fn rollback(&mut self) -> Result<(), TargetError>;
+
+    /// Runs a statement; the rows that it changed.
+    async fn run(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<u64, TargetError>;
+
+    /// Fetches the one value of a statement that answers with JSON. One large value instead of many rows:
+    /// a row costs a hop between two threads. Bytes that are not UTF-8 are replaced.
+    async fn json(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<String, TargetError>;
+}

@@ -1,0 +1,323 @@
+//! The texts of a plan's statements, made once for a connection and constant from then on.
+//!
+//! Two staging tables carry a batch. `wanted` holds the keys that came, `n` being the position in key order;
+//! `found` holds the rows that they name, by locator, with the guard that was judged and the number of rows
+//! that each takes along. Both are emptied at the start of a batch. Keys in key order touch each page of the
+//! customer's tables once, which is worth a factor of ten over a random order.
+
+use super::key::Arg;
+use super::plan::{Fate, Field, Node, Plan};
+use super::session::Sql;
+use super::words::{self, DRIVES, EXACTLY, NUMBERS, SAME};
+use crate::config::target::Value;
+
+/// Keys that one INSERT loads, largest first: at most 256 rows of 10 values, under SQLite's 32,766.
+const LOADS: [usize; 3] = [256, 16, 1];
+
+#[derive(Clone, Debug)]
+pub struct Statements {
+    pub create: Vec<Sql>,
+    pub empty: Vec<Sql>,
+    /// (keys, statement); arguments of each key: `n`, the parts, the time.
+    pub load: Vec<(usize, Sql)>,
+    pub find: Sql,
+    /// Answers `[n, rows, guard]` for each row that was found.
+    pub found: Sql,
+    /// Takes the positions in its argument out of `found`.
+    pub spare: Sql,
+    pub delete: Steps,
+    /// `None`: deactivations do not concern the table.
+    pub deactivate: Option<Steps>,
+    /// Each answers `[rows]`.
+    pub mirrored: Vec<Sql>,
+}
+
+/// What carries out an action on the rows in `found`.
+#[derive(Clone, Debug)]
+pub struct Steps {
+    /// In order, children before their parents. The last one is the table's own.
+    pub run: Vec<Sql>,
+    /// Answers `[n]` for each record that is not as it should be afterwards (I12).
+    pub standing: Sql,
+    /// Arguments of the last one of `run`, and of `standing`.
+    pub values: Vec<Arg>,
+}
+
+struct Writer<'a> {
+    plan: &'a Plan,
+    wanted: String,
+    found: String,
+}
+
+impl Statements {
+    /// `number` tells the staging tables of several plans apart.
+    #[must_use]
+    pub fn write(plan: &Plan, number: usize) -> Self {
+        let writer = Writer {
+            plan,
+            wanted: words::staging(&format!("expunged_wanted_{number}")),
+            found: words::staging(&format!("expunged_found_{number}")),
+        };
+        let (wanted, found) = (&writer.wanted, &writer.found);
+        let columns = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)"]);
+        Self {
+            create: writer.create(),
+            empty: [wanted, found].map(|table| format!("DELETE FROM {table}").into()).to_vec(),
+            load: LOADS.map(|rows| (rows, writer.load(rows))).to_vec(),
+            find: writer.find(),
+            found: words::gathered(&columns, found).into(),
+            spare: format!("DELETE FROM {found} WHERE n IN {NUMBERS}").into(),
+            delete: writer.delete(),
+            deactivate: (!plan.deactivate.is_empty()).then(|| writer.deactivate()),
+            mirrored: writer.mirrored(),
+        }
+    }
+}
+
+fn part(index: usize) -> String {
+    format!("k{index}")
+}
+
+fn place(index: usize) -> String {
+    format!("l{index}")
+}
+
+fn reference(index: usize) -> String {
+    format!("r{index}")
+}
+
+fn numbered(fields: &[Field], name: fn(usize) -> String) -> impl Iterator<Item = String> {
+    (0..fields.len()).map(name)
+}
+
+impl Writer<'_> {
+    fn create(&self) -> Vec<Sql> {
+        let declare = |fields: &[Field], name: fn(usize) -> String| -> Vec<String> {
+            let columns = fields.iter().enumerate();
+            columns
+                .map(|(index, field)| format!("{} {}", name(index), words::column_type(field.affinity)))
+                .collect()
+        };
+        let plan = self.plan;
+        let keys = declare(&plan.key, part).join(", ");
+        let mut found = declare(&plan.locator, place);
+        found.extend(declare(&plan.references, reference));
+        let places = numbered(&plan.locator, place).collect::<Vec<_>>().join(", ");
+        vec![
+            format!("CREATE TABLE {} (n INTEGER PRIMARY KEY, {keys}, at)", self.wanted).into(),
+            format!(
+                "CREATE TABLE {} ({}, n INTEGER, at, guard, rows_taken INTEGER, PRIMARY KEY ({places}))",
+                self.found,
+                found.join(", ")
+            )
+            .into(),
+        ]
+    }
+
+    fn load(&self, rows: usize) -> Sql {
+        let row = format!("({})", vec!["?"; self.plan.key.len() + 2].join(", "));
+        format!("INSERT INTO {} VALUES {}", self.wanted, vec![row; rows].join(", ")).into()
+    }
+
+    /// `p` is the row that the key of `b` names.
+    fn key_matches(&self) -> String {
+        let fields = self.plan.key.iter().enumerate();
+        let parts = fields.map(|(index, field)| format!("p.{} = b.{} {EXACTLY}", field.name, part(index)));
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn find(&self) -> Sql {
+        let plan = self.plan;
+        let mut columns: Vec<String> =
+            numbered(&plan.locator, place).chain(numbered(&plan.references, reference)).collect();
+        columns.extend(["n", "at", "guard", "rows_taken"].map(str::to_owned));
+        let of_row = plan.locator.iter().chain(&plan.references);
+        let mut values: Vec<String> = of_row.map(|field| format!("p.{}", field.name)).collect();
+        let guard = plan.guard.as_ref().map_or("NULL".to_owned(), |guard| format!("p.{guard}"));
+        values.extend(["b.n".to_owned(), "b.at".to_owned(), guard, self.rows_taken()]);
+        let living =
+            plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" AND p.{column} IS NULL"));
+        format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {} b {DRIVES} {} p ON {}{living}",
+            self.found,
+            columns.join(", "),
+            values.join(", "),
+            self.wanted,
+            plan.table,
+            self.key_matches(),
+        )
+        .into()
+    }
+
+    /// The row itself and all that go with it. A row that is reached in two ways counts twice.
+    fn rows_taken(&self) -> String {
+        let mut terms = vec!["1".to_owned()];
+        for child in &self.plan.children {
+            count(child, "p", ("", ""), &mut terms);
+        }
+        terms.join(" + ")
+    }
+
+    fn delete(&self) -> Steps {
+        let plan = self.plan;
+        let mut run = Vec::new();
+        for child in &plan.children {
+            if let ([(_, above)], true) = (child.link.as_slice(), child.fate != Fate::Cascade) {
+                let parents = format!("SELECT {} FROM {}", self.reference(above), self.found);
+                self.step(child, &parents, &mut run);
+            }
+        }
+        let (own, standing) = match &plan.deleted_at {
+            None => (format!("DELETE FROM {} AS p WHERE {}", plan.table, self.rows_found()), String::new()),
+            Some(column) => (
+                format!(
+                    "UPDATE {} AS p SET {column} = ({}) WHERE {} AND p.{column} IS NULL",
+                    plan.table,
+                    self.of_row("at"),
+                    self.rows_found()
+                ),
+                format!(" AND p.{column} IS NULL"),
+            ),
+        };
+        run.push(own.into());
+        let mut left = vec![self.row_where(&standing)];
+        for child in &plan.children {
+            if let ([(column, above)], Fate::Delete | Fate::Nullify) = (child.link.as_slice(), child.fate) {
+                let (table, reference) = (&child.table, self.reference(above));
+                left.push(format!(
+                    "EXISTS (SELECT 1 FROM {table} c WHERE c.{column} = f.{reference} {EXACTLY})"
+                ));
+            }
+        }
+        Steps { run, standing: self.standing(&left.join(" OR ")), values: Vec::new() }
+    }
+
+    fn deactivate(&self) -> Steps {
+        let (mut set, mut differs, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (column, value) in &self.plan.deactivate {
+            let fixed = match value {
+                Value::Now => None,
+                Value::Null => Some(Arg::Null),
+                Value::Bool(flag) => Some(Arg::Integer(i64::from(*flag))),
+                Value::Integer(number) => Some(Arg::Integer(*number)),
+                Value::Text(text) => Some(Arg::Text(text.clone())),
+            };
+            let (write, same) = if let Some(fixed) = fixed {
+                values.push(fixed);
+                (words::argument(values.len()), words::argument(values.len()))
+            } else {
+                (format!("({})", self.of_row("at")), "f.at".to_owned())
+            };
+            set.push(format!("{column} = {write}"));
+            differs.push(format!("NOT (p.{column} {SAME} {same})"));
+        }
+        let own =
+            format!("UPDATE {} AS p SET {} WHERE {}", self.plan.table, set.join(", "), self.rows_found());
+        let standing = self.row_where(&format!(" AND ({})", differs.join(" OR ")));
+        Steps { run: vec![own.into()], standing: self.standing(&standing), values }
+    }
+
+    /// The rows `p` that were found and still have the guard that was judged (I3).
+    fn rows_found(&self) -> String {
+        let places = |alias: &str| {
+            let names = numbered(&self.plan.locator, place);
+            names.map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ")
+        };
+        let locator = self.plan.locator.iter();
+        let columns = locator.map(|field| format!("p.{}", field.name)).collect::<Vec<_>>().join(", ");
+        let columns = if self.plan.locator.len() > 1 { format!("({columns})") } else { columns };
+        let guard = self
+            .plan
+            .guard
+            .as_ref()
+            .map_or(String::new(), |guard| format!(" AND p.{guard} {SAME} ({})", self.of_row("guard")));
+        format!("{columns} IN (SELECT {} FROM {}){guard}", places(""), self.found)
+    }
+
+    /// What `found` holds for the row `p`.
+    fn of_row(&self, column: &str) -> String {
+        let locator = self.plan.locator.iter().enumerate();
+        let same = locator.map(|(index, field)| format!("f.{} = p.{}", place(index), field.name));
+        format!("SELECT f.{column} FROM {} f WHERE {}", self.found, same.collect::<Vec<_>>().join(" AND "))
+    }
+
+    fn row_where(&self, further: &str) -> String {
+        format!("EXISTS (SELECT 1 FROM {} p WHERE {}{further})", self.plan.table, self.key_matches())
+    }
+
+    fn standing(&self, condition: &str) -> Sql {
+        let source = format!("{} f {DRIVES} {} b ON b.n = f.n WHERE {condition}", self.found, self.wanted);
+        words::gathered("f.n", &source).into()
+    }
+
+    fn reference(&self, above: &str) -> String {
+        let index = self.plan.references.iter().position(|field| field.name == above);
+        reference(index.expect("a plan lists every column that a configured child refers to"))
+    }
+
+    /// Deepest first: a row goes before the row that it refers to.
+    fn step(&self, node: &Node, parents: &str, run: &mut Vec<Sql>) {
+        // Only the database's own foreign keys, which it carries out itself, have several columns.
+        let [(column, _)] = node.link.as_slice() else { return };
+        let concerned = format!("{column} {EXACTLY} IN ({parents})");
+        for child in &node.children {
+            if let [(_, above)] = child.link.as_slice() {
+                let rows = format!("SELECT {above} FROM {} WHERE {concerned}", node.table);
+                self.step(child, &rows, run);
+            }
+        }
+        match node.fate {
+            Fate::Delete => run.push(format!("DELETE FROM {} WHERE {concerned}", node.table).into()),
+            Fate::Nullify => {
+                run.push(format!("UPDATE {} SET {column} = NULL WHERE {concerned}", node.table).into());
+            }
+            Fate::Keep | Fate::Cascade => {}
+        }
+    }
+
+    fn mirrored(&self) -> Vec<Sql> {
+        let plan = self.plan;
+        let living =
+            plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE {column} IS NULL"));
+        let mut counts = vec![
+            words::gathered("rows", &format!("(SELECT count(*) AS rows FROM {}{living})", plan.table)).into(),
+        ];
+        for child in &plan.children {
+            belonging(child, &mut counts);
+        }
+        counts
+    }
+}
+
+/// Adds the number of rows under the row `above`, and under those, to `terms`. `tables` and `condition` are
+/// the join so far, from the children of the table down.
+fn count(node: &Node, above: &str, (tables, condition): (&str, &str), terms: &mut Vec<String>) {
+    let alias = format!("{above}c");
+    let link = node.link.iter();
+    let on = link.map(|(here, there)| format!("{alias}.{here} = {above}.{there} {EXACTLY}"));
+    let on = on.collect::<Vec<_>>().join(" AND ");
+    let (tables, condition) = if tables.is_empty() {
+        (format!("{} {alias}", node.table), on)
+    } else {
+        (format!("{tables} {DRIVES} {} {alias} ON {on}", node.table), condition.to_owned())
+    };
+    if node.fate.goes() {
+        terms.push(format!("(SELECT count(*) FROM {tables} WHERE {condition})"));
+    }
+    for child in &node.children {
+        count(child, &alias, (&tables, &condition), terms);
+    }
+}
+
+/// Rows that refer to some parent. Whether that parent exists is not asked: it would cost a look-up a row.
+fn belonging(node: &Node, counts: &mut Vec<Sql>) {
+    if node.fate.goes()
+        && let Some((column, _)) = node.link.first()
+    {
+        let source = format!("(SELECT count({column}) AS rows FROM {})", node.table);
+        counts.push(words::gathered("rows", &source).into());
+    }
+    for child in &node.children {
+        belonging(child, counts);
+    }
+}
