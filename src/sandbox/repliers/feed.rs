@@ -48,7 +48,7 @@ pub(super) struct Wanted {
     pub(super) boards: Vec<i64>,
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Synthetic {
     /// Deletion number `index`.
