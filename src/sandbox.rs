@@ -9,6 +9,8 @@ pub mod fault;
 pub mod leadlex;
 pub mod repliers;
 mod server;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 

@@ -189,7 +189,7 @@ async fn post(
 }
 
 /// The one way to a client here. Reqwest is built without a TLS provider and panics where none is installed.
-fn client() -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
     // An error says that the process has a provider already, which serves as well.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

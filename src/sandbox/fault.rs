@@ -165,20 +165,28 @@ pub(super) struct ScriptedBody {
     pieces: VecDeque<Bytes>,
     pause: Option<Duration>,
     sleep: Option<Pin<Box<Sleep>>>,
-    cut: bool,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Clean,
+    /// The server throws away what it has not flushed when a body fails, and it flushes when a body waits.
+    FlushThenCut,
+    Cut,
 }
 
 impl ScriptedBody {
     fn new(body: Bytes, shape: Shape) -> Self {
-        let (pieces, pause, cut) = match shape {
-            Shape::Whole => (VecDeque::from([body]), None, false),
-            Shape::Cut => (VecDeque::from([body.slice(..body.len() / 2)]), None, true),
+        let (pieces, pause, end) = match shape {
+            Shape::Whole => (VecDeque::from([body]), None, End::Clean),
+            Shape::Cut => (VecDeque::from([body.slice(..body.len() / 2)]), None, End::FlushThenCut),
             Shape::Drip { pieces, pause } => {
                 let size = body.len().div_ceil(pieces.max(1)).max(1);
-                (body.chunks(size).map(|piece| body.slice_ref(piece)).collect(), Some(pause), false)
+                (body.chunks(size).map(|piece| body.slice_ref(piece)).collect(), Some(pause), End::Clean)
             }
         };
-        Self { pieces, pause, sleep: None, cut }
+        Self { pieces, pause, sleep: None, end }
     }
 }
 
@@ -195,23 +203,85 @@ impl Body for ScriptedBody {
             ready!(sleep.as_mut().poll(context));
             self.sleep = None;
         }
-        match self.pieces.pop_front() {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            None if std::mem::take(&mut self.cut) => {
-                Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the script"))))
+        if let Some(piece) = self.pieces.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match self.end {
+            End::Clean => Poll::Ready(None),
+            End::FlushThenCut => {
+                self.end = End::Cut;
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
-            None => Poll::Ready(None),
+            End::Cut => {
+                self.end = End::Clean;
+                let cut = io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the script");
+                Poll::Ready(Some(Err(cut)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && !self.cut
+        self.pieces.is_empty() && self.end == End::Clean
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.cut {
+        if self.end != End::Clean {
             return SizeHint::default();
         }
         SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::json;
+
+    use super::*;
+
+    async fn frames(mut response: Response<ScriptedBody>) -> Vec<Result<Bytes, io::Error>> {
+        let mut frames = Vec::new();
+        while let Some(frame) = response.body_mut().frame().await {
+            frames.push(frame.map(|frame| frame.into_data().unwrap()));
+        }
+        frames
+    }
+
+    #[tokio::test]
+    async fn a_drip_comes_in_as_many_pieces_as_the_script_says() {
+        for (pieces, expected) in [(0, 1), (1, 1), (4, 4), (1_000, 12)] {
+            let drip = Fault::Drip { pieces, pause: Duration::from_millis(1) };
+            let response = render(Answer::ok(json!({"count": 12})), drip, Timestamp::default());
+            let frames: Vec<Bytes> = frames(response).await.into_iter().map(Result::unwrap).collect();
+            assert_eq!(frames.len(), expected, "{pieces}");
+            assert_eq!(frames.concat(), br#"{"count":12}"#);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_promises_the_whole_length_and_breaks_off_after_half() {
+        let response = render(Answer::ok(json!({"count": 12})), Fault::Cut, Timestamp::default());
+        assert_eq!(response.headers()["content-length"], "12");
+        let frames = frames(response).await;
+        assert_eq!(frames[0].as_ref().unwrap().as_ref(), br#"{"coun"#);
+        assert!(frames[1].is_err());
+    }
+
+    #[test]
+    fn a_repeated_cursor_is_an_edit_and_an_edit_that_fits_nowhere_changes_nothing() {
+        let edit = |pointer: &str| {
+            let fault = Fault::Edit { pointer: pointer.into(), value: json!("same") };
+            let response = render(Answer::ok(json!({"next": "b"})), fault, Timestamp::default());
+            response.body().pieces[0].clone()
+        };
+        assert_eq!(edit("/next").as_ref(), br#"{"next":"same"}"#);
+        assert_eq!(edit("/cursor").as_ref(), br#"{"next":"b"}"#);
+    }
+
+    #[test]
+    fn a_script_that_http_cannot_carry_says_so() {
+        let response = render(Answer::ok(json!({})), Fault::too_many("a\nb"), Timestamp::default());
+        assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED);
     }
 }

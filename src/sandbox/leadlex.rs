@@ -34,9 +34,9 @@ use crate::domain::Timestamp;
 const RETRIES: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(60 * 60),
-    Duration::from_secs(6 * 60 * 60),
+    Duration::from_mins(5),
+    Duration::from_hours(1),
+    Duration::from_hours(6),
 ];
 const DAY_SECONDS: i64 = 86_400;
 
@@ -69,7 +69,7 @@ impl LeadLexSettings {
     }
 }
 
-/// The simulated upstream.
+/// The simulated upstream. What sends webhooks must be called within a tokio runtime.
 pub struct LeadLex {
     settings: LeadLexSettings,
     clock: SharedClock,

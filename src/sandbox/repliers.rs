@@ -82,7 +82,7 @@ pub struct Listing {
     pub updated_on: Timestamp,
 }
 
-/// The simulated upstream.
+/// The simulated upstream. What sends webhooks must be called within a tokio runtime.
 pub struct Repliers {
     settings: RepliersSettings,
     clock: SharedClock,

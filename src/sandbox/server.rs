@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -21,6 +22,8 @@ use super::fault::{ScriptedBody, render};
 use super::{Answer, Call, Fault, Sandbox};
 use crate::clock::{Clock, SystemClock};
 
+/// Pause after a connection that could not be accepted: out of files, the next one fails as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a request's body: the largest documented one (500 ids) has some 20 kB.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -35,7 +38,10 @@ impl Sandbox {
                 accepted = listener.accept() => accepted,
             };
             while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = accepted else { continue };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
             let sandbox = Arc::clone(&sandbox);
             connections.spawn(async move {
                 let service = service_fn(move |request| {

@@ -111,6 +111,7 @@ impl Target for TantivyTarget {
         .await
     }
 
+    /// All live documents, whatever their entity: an index does not tell them apart.
     async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
         if !self.setting.documents.contains_key(entity) {
             return Ok(0);

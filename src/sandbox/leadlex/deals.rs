@@ -74,10 +74,8 @@ impl LeadLex {
     }
 
     fn delete_all(&self, ids: &BTreeSet<String>, dry_run: bool) -> Answer {
-        let found = |id: &&String| match dry_run {
-            true => self.state().deals.contains_key(*id),
-            false => self.delete(id),
-        };
+        let found =
+            |id: &&String| if dry_run { self.state().deals.contains_key(*id) } else { self.delete(id) };
         let (found, missing): (Vec<&String>, Vec<&String>) = ids.iter().partition(found);
         let error = |id: &&String| json!({"deal_id": id, "code": "deal_not_found", "message": "there is no such deal"});
         let errors: Vec<Value> = missing.iter().map(error).collect();

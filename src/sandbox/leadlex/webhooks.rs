@@ -100,7 +100,7 @@ impl LeadLex {
 }
 
 /// Lower-case hex of the HMAC-SHA256.
-fn sign(secret: &Secret, body: &[u8]) -> String {
+pub(super) fn sign(secret: &Secret, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).expect("an HMAC takes keys of any length");
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())

@@ -48,7 +48,7 @@ pub(super) struct Wanted {
     pub(super) boards: Vec<i64>,
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Synthetic {
     /// Deletion number `index`.
@@ -125,5 +125,51 @@ impl RepliersFeed {
             total += 1;
         }
         (total, page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros)
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_is_what_filtering_everything_would_give(
+            count in 0_u64..20,
+            (first, spacing) in (-20_i64..20, 1_u64..5),
+            stored in proptest::collection::vec((-40_i64..40, 1_i64..3), 0..10),
+            (from, to) in (-50_i64..50, -50_i64..50),
+            boards in proptest::collection::vec(1_i64..4, 0..3),
+            (offset, limit) in (0_usize..25, 1_usize..10),
+        ) {
+            let spacing = Duration::from_micros(spacing);
+            let synthetic = Synthetic { count, board_id: 1, prefix: "S", first: at(first), spacing };
+            let mut feed = RepliersFeed::new(Some(synthetic));
+            let mut all: Vec<Deleted> = (0..count).map(|number| synthetic.deletion(number)).collect();
+            let mut others: Vec<Deleted> = Vec::new();
+            for (number, (micros, board)) in stored.into_iter().enumerate() {
+                let key = ListingKey::new(board, format!("W{number:02}"));
+                others.push(Deleted { key, deleted_on: at(micros), updated_on: at(0) });
+            }
+            others.sort_by_key(|deleted| (deleted.deleted_on, deleted.key.clone()));
+            others.iter().cloned().for_each(|deleted| feed.add(deleted));
+            all.extend(others);
+            all.retain(|deleted| {
+                (at(from)..=at(to)).contains(&deleted.deleted_on)
+                    && (boards.is_empty() || boards.contains(&deleted.key.board_id))
+            });
+
+            let wanted = Wanted { window: at(from)..=at(to), boards };
+            let (total, page) = feed.page(&wanted, offset as u64, limit);
+            prop_assert_eq!(total, all.len() as u64);
+            let expected: Vec<Deleted> = all.into_iter().skip(offset).take(limit).collect();
+            prop_assert_eq!(page, expected);
+        }
     }
 }
