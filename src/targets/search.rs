@@ -5,6 +5,7 @@
 //! commit, and the batch's number is part of the commit itself. It may not add or change documents, and it
 //! knows nothing of the record's age: an index has no guard, so `Newer` never comes from here.
 
+mod any_of;
 mod index;
 mod probe;
 mod schema;

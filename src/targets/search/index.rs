@@ -15,6 +15,7 @@ use tantivy::schema::{Field, Schema};
 use tantivy::{Directory, Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
 
 use super::super::TargetError;
+use super::any_of::AnyOf;
 use super::{Setting, probe, schema};
 use crate::config::target::Document;
 use crate::domain::Entity;
@@ -162,10 +163,8 @@ impl OpenIndex {
         let Some(Writer { writer, .. }) = &mut self.writer else {
             return Err(TargetError::Unavailable("the index is not locked for writing".into()));
         };
-        for term in terms {
-            writer.delete_term(term.clone());
-        }
-        let committed = writer.prepare_commit().and_then(|mut prepared| {
+        let deletion = writer.delete_query(Box::new(AnyOf::new(terms.to_vec())));
+        let committed = deletion.and_then(|_| writer.prepare_commit()).and_then(|mut prepared| {
             prepared.set_payload(&format!("{BATCH_MARK}{batch}"));
             prepared.commit()
         });

@@ -131,6 +131,15 @@ async fn documents_of_one_id_in_several_segments_all_go_and_are_counted() {
 }
 
 #[tokio::test]
+async fn one_id_may_have_more_documents_than_a_block_of_the_index_holds() {
+    let many: Vec<&str> = [vec!["1:B"], vec!["1:A"; 300], vec!["1:C"]].concat();
+    let (folder, _index) = index_with(&[&many]);
+    let effects = open(&folder).await.apply(&batch(1, &[["1", "C"], ["1", "A"]])).await.unwrap();
+    assert_eq!(effects, [Effect::Removed { rows: 1 }, Effect::Removed { rows: 300 }]);
+    assert_eq!(live_ids(&folder, &["1:A", "1:B", "1:C"]), [0, 1, 0]);
+}
+
+#[tokio::test]
 async fn i8_deleted_documents_that_no_merge_has_dropped_are_not_counted_again() {
     let (folder, index) = index_with(&[&["1:A", "1:A", "1:B", "1:C"], &["1:A", "1:D"]]);
     let mut other = writer(&index);
