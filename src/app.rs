@@ -8,6 +8,7 @@ pub mod pipeline;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -32,7 +33,10 @@ use crate::targets::Target;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::web::admin::Admin;
 use crate::web::hooks::Hooks;
-use crate::web::listener;
+use crate::web::Listener;
+
+/// Listeners use the whole time to drain; what they cut then still has to end.
+const CUT_GRACE: Duration = Duration::from_secs(2);
 
 /// What daemon and commands share.
 pub struct Parts {
@@ -155,7 +159,7 @@ pub async fn serve(
 
     tracing::info!(hooks = %addresses.hooks, admin = %addresses.admin, "listening");
     listening(addresses);
-    let ending = tasks.run(server.limits.drain_timeout).await;
+    let ending = tasks.run(server.limits.drain_timeout + CUT_GRACE).await;
     if let Err(error) = scheduler.stop().await {
         tracing::debug!(%error, "the scheduler had stopped");
     }
@@ -176,9 +180,9 @@ fn listen(
     parts: &Parts,
     drain: CancellationToken,
 ) {
-    let (limits, metrics) = (parts.config.server.limits.clone(), parts.metrics.clone());
+    let listener = Listener::new(name, socket, &parts.config.server.limits, parts.metrics.clone());
     tasks.spawn(name, async move {
-        listener::serve(socket, router, &limits, name, metrics, drain).await;
+        listener.serve(router, drain).await;
         Ok::<(), std::convert::Infallible>(())
     });
 }

@@ -44,8 +44,8 @@ impl Demo {
             told.send(addresses).ok();
         }));
         let Ok(addresses) = listening.await else {
-            daemon.await??;
-            anyhow::bail!("the daemon ended before it listened");
+            let ending = daemon.await??;
+            anyhow::bail!("the daemon ended before it listened: {ending:?}");
         };
         let tour = tokio::time::timeout(PATIENCE, story::tell(&folder, &upstream, addresses, clock)).await;
         match tour {

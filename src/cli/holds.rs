@@ -36,7 +36,7 @@ struct Decision {
     /// The hold's number
     hold: Seq,
     /// Who decides; goes into the journal
-    #[arg(long, env = "USER", default_value = "operator")]
+    #[arg(long, default_value = "operator")]
     actor: String,
     /// Why; goes into the journal
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! `POST /hooks/{source}` and `/hooks/{source}/{event}`: the public door.
 //!
-//! Checks come in this order: size, signature over the raw bytes, the source's own rate, parsing. An answer of
+//! Checks come in this order: size (by the listener), signature over the raw bytes, the source's own rate, parsing. An answer of
 //! 2xx says that the notices are on disk (I1). A forged delivery leaves no trace but a count; an authentic
 //! one that cannot be understood is kept and acknowledged, since a sender that is refused for hours switches
 //! the endpoint off. This module translates, and decides nothing.
@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use super::listener::{BodyFault, read_body};
 use crate::clock::SharedClock;
 use crate::config;
 use crate::domain::Door;
@@ -35,7 +35,6 @@ const RETRY_LATER: &str = "5";
 /// What the hooks work with.
 pub struct Hooks {
     sources: HashMap<String, Source>,
-    limits: config::Limits,
     public_url: Option<String>,
     intake: Intake,
     clock: SharedClock,
@@ -52,7 +51,6 @@ struct Source {
 /// Why a delivery was not taken.
 enum Turned {
     Unknown,
-    Body(BodyFault),
     Forged(signature::Refused),
     TooFast,
     Store(StoreError),
@@ -75,8 +73,8 @@ impl Hooks {
             let parser = Parser::new(source);
             sources.insert(source.name.clone(), Source { verifier: Verifier::new(auth)?, parser, rate });
         }
-        let (limits, public_url) = (config.server.limits.clone(), config.server.public_url.clone());
-        Ok(Self { sources, limits, public_url, intake, clock, metrics })
+        let public_url = config.server.public_url.clone();
+        Ok(Self { sources, public_url, intake, clock, metrics })
     }
 
     /// The routes of the public listener, and nothing else.
@@ -88,7 +86,7 @@ impl Hooks {
             .with_state(Arc::new(self))
     }
 
-    async fn answer(&self, source: &str, event: Option<&str>, request: Request<Body>) -> Response {
+    async fn answer(&self, source: &str, event: Option<&str>, request: Request<Bytes>) -> Response {
         let began = Instant::now();
         let answer = match self.take(source, event, request).await {
             Ok(receipt) => {
@@ -101,12 +99,9 @@ impl Hooks {
         answer
     }
 
-    async fn take(&self, name: &str, event: Option<&str>, request: Request<Body>) -> Result<Receipt, Turned> {
+    async fn take(&self, name: &str, event: Option<&str>, request: Request<Bytes>) -> Result<Receipt, Turned> {
         let source = self.sources.get(name).ok_or(Turned::Unknown)?;
         let (head, body) = request.into_parts();
-        let body = read_body(body, self.limits.body_bytes_max, self.limits.body_timeout)
-            .await
-            .map_err(Turned::Body)?;
         let url = self.public_url.as_ref().map(|public| {
             let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
             format!("{}{path}", public.trim_end_matches('/'))
@@ -163,11 +158,6 @@ impl Hooks {
     fn turn_away(&self, source: &str, turned: &Turned) -> Response {
         match turned {
             Turned::Unknown => refused(StatusCode::NOT_FOUND, "no such source", None),
-            Turned::Body(BodyFault::TooLarge) => {
-                refused(StatusCode::PAYLOAD_TOO_LARGE, "body too large", None)
-            }
-            Turned::Body(BodyFault::TooSlow) => refused(StatusCode::REQUEST_TIMEOUT, "body too slow", None),
-            Turned::Body(BodyFault::Broken) => refused(StatusCode::BAD_REQUEST, "body broken off", None),
             Turned::Forged(reason) => {
                 self.metrics.refused(source, reason.as_str());
                 tracing::warn!(source, %reason, "delivery refused: not authentic");
@@ -195,16 +185,22 @@ enum Receipt {
     Ignored,
 }
 
-async fn plain(State(hooks): State<Arc<Hooks>>, Path(source): Path<String>, request: Request<Body>) -> Response {
-    hooks.answer(&source, None, request).await
+async fn plain(
+    State(hooks): State<Arc<Hooks>>,
+    Path(source): Path<String>,
+    head: Parts,
+    body: Bytes,
+) -> Response {
+    hooks.answer(&source, None, Request::from_parts(head, body)).await
 }
 
 async fn with_event(
     State(hooks): State<Arc<Hooks>>,
     Path((source, event)): Path<(String, String)>,
-    request: Request<Body>,
+    head: Parts,
+    body: Bytes,
 ) -> Response {
-    hooks.answer(&source, Some(&event), request).await
+    hooks.answer(&source, Some(&event), Request::from_parts(head, body)).await
 }
 
 fn accepted(receipt: Receipt) -> Response {
