@@ -31,9 +31,9 @@ use crate::store::SharedStore;
 use crate::store::sqlite::{OpenOptions, SqliteStore};
 use crate::targets::Target;
 use crate::telemetry::metrics::{Known, Metrics};
+use crate::web::Listener;
 use crate::web::admin::Admin;
 use crate::web::hooks::Hooks;
-use crate::web::Listener;
 
 /// Listeners use the whole time to drain; what they cut then still has to end.
 const CUT_GRACE: Duration = Duration::from_secs(2);
@@ -206,7 +206,10 @@ fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop
     };
     tasks.spawn("fold", pipeline.run(stop.drain.clone()));
     let kept = parts.config.state.bodies_kept;
-    tasks.spawn("housekeeping", pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone()));
+    tasks.spawn(
+        "housekeeping",
+        pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone()),
+    );
     for target in targets {
         let applier = Applier {
             target: target.clone(),

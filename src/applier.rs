@@ -157,9 +157,8 @@ impl Applier {
                     None => Ok(None),
                 }
             };
-            let leasing = async {
-                if cancel.is_cancelled() { Ok(None) } else { self.lease(&mut round).await }
-            };
+            let leasing =
+                async { if cancel.is_cancelled() { Ok(None) } else { self.lease(&mut round).await } };
             let (applied, settled, leased) = tokio::join!(self.carry_out(leased, cancel), settling, leasing);
             next = leased?;
             if let Some(seq) = settled? {

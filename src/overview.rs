@@ -106,7 +106,8 @@ impl Overview {
     pub fn measure(&self, metrics: &Metrics) {
         metrics.journal_available(self.journal_fault.is_none());
         for target in &self.targets {
-            let oldest = target.queue.oldest.map_or(std::time::Duration::ZERO, |oldest| self.at.since(oldest));
+            let oldest =
+                target.queue.oldest.map_or(std::time::Duration::ZERO, |oldest| self.at.since(oldest));
             metrics.queue(&target.name, target.queue.due, oldest);
         }
         for source in &self.sources {

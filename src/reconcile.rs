@@ -111,7 +111,16 @@ impl Reconciler {
         let bounds = Bounds::provisional(feed, start, self.clock.now());
         let started = RunStarted { source: source.name.clone(), from: bounds.from, to: bounds.to };
         let run = self.intake.note(Event::RunStarted(started)).await?;
-        let mut pages = Pages { reconciler: self, source, run, lease, on_page, read: 0, found: 0, renewed: self.clock.now() };
+        let mut pages = Pages {
+            reconciler: self,
+            source,
+            run,
+            lease,
+            on_page,
+            read: 0,
+            found: 0,
+            renewed: self.clock.now(),
+        };
         let walked = async {
             let client = Client::new(feed, self.clock.clone())?;
             walk(feed, &client, start, &mut pages).await
@@ -150,7 +159,8 @@ impl Reconciler {
         let feed = source.feed.as_ref().ok_or_else(|| RunError::NoFeed(source.name.clone()))?;
         let start = Start { checkpoint: self.store.checkpoint(&source.name).await?, since };
         let client = Client::new(feed, self.clock.clone())?;
-        let mut look = Look { reconciler: self, source, on_page, read: 0, found: 0, counts: RunCounts::default() };
+        let mut look =
+            Look { reconciler: self, source, on_page, read: 0, found: 0, counts: RunCounts::default() };
         let walked = walk(feed, &client, start, &mut look).await?;
         Ok(Report { run: None, walked, would_be: Some(look.counts) })
     }

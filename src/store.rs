@@ -36,7 +36,8 @@ pub trait Store: Send + Sync {
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError>;
 
     /// Entries after `after`, oldest first: at most `entries_max`, ended early past `bytes_max` of bodies.
-    async fn entries(&self, after: Seq, entries_max: u32, bytes_max: usize) -> Result<Vec<Entry>, StoreError>;
+    async fn entries(&self, after: Seq, entries_max: u32, bytes_max: usize)
+    -> Result<Vec<Entry>, StoreError>;
 
     /// The newest entry's number and hash; 0 and zeroes for an empty journal.
     async fn head(&self) -> Result<Position, StoreError>;

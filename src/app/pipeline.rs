@@ -96,8 +96,13 @@ impl Pipeline {
             let result = if ended.error.is_none() { Ended::Done } else { Ended::Failed };
             self.metrics.run(&ended.source, result, missed);
             tracing::info!(
-                source = ended.source, run = ended.run, pages = ended.pages, found = ended.found,
-                fresh = runs.first().map_or(0, |run| run.counts.fresh), error = ended.error, "reconciled"
+                source = ended.source,
+                run = ended.run,
+                pages = ended.pages,
+                found = ended.found,
+                fresh = runs.first().map_or(0, |run| run.counts.fresh),
+                error = ended.error,
+                "reconciled"
             );
         }
         Ok(())
@@ -117,7 +122,11 @@ impl Poller {
     ///
     /// # Errors
     /// The store holds something that cannot be read.
-    pub async fn run(self, mut woken: mpsc::Receiver<()>, cancel: CancellationToken) -> Result<(), StoreError> {
+    pub async fn run(
+        self,
+        mut woken: mpsc::Receiver<()>,
+        cancel: CancellationToken,
+    ) -> Result<(), StoreError> {
         while cancel.run_until_cancelled(woken.recv()).await.flatten().is_some() {
             for failures in 1..=RUN_TRIES_MAX {
                 let run = self.reconciler.run(&self.source, None, &|_, _| {});

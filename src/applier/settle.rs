@@ -18,13 +18,7 @@ const RECORD: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::
 
 /// What became of `task`. `resumed` says that the target may have applied the batch before: what is absent
 /// then is gone by our own work.
-pub fn settlement(
-    task: &Task,
-    effect: Effect,
-    resumed: bool,
-    now: Timestamp,
-    dice: &Dice,
-) -> Settlement {
+pub fn settlement(task: &Task, effect: Effect, resumed: bool, now: Timestamp, dice: &Dice) -> Settlement {
     let (outcome, rows, failure) = match effect {
         Effect::Removed { rows } => (Outcome::Deleted, rows, None),
         Effect::Deactivated => (Outcome::Deactivated, 0, None),

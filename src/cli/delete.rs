@@ -65,8 +65,8 @@ impl Delete {
 
     fn keys(&self) -> anyhow::Result<Vec<Key>> {
         let Some(file) = &self.file else { return Ok(vec![Key::new(self.key.clone())?]) };
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         // All of the file or nothing of it: a half-read list is a wrong one.
         lines
@@ -85,12 +85,7 @@ fn key(line: &str) -> Result<Key, crate::domain::KeyFault> {
 }
 
 fn notice(entity: &Entity, key: &Key) -> Notice {
-    Notice {
-        entity: entity.clone(),
-        key: key.clone(),
-        action: Action::Delete,
-        evidence: Evidence::default(),
-    }
+    Notice { entity: entity.clone(), key: key.clone(), action: Action::Delete, evidence: Evidence::default() }
 }
 
 async fn dry_run(parts: &Parts, entity: &Entity, keys: &[Key]) -> anyhow::Result<ExitCode> {

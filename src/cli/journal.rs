@@ -79,7 +79,9 @@ async fn verify(store: &SharedStore, kept: Option<&str>) -> anyhow::Result<ExitC
     if let Some((seq, hash)) = kept
         && found.as_deref() != Some(hash.as_str())
     {
-        println!("the journal does not verify: entry {seq} is not the one that was kept; its end was cut or rewritten");
+        println!(
+            "the journal does not verify: entry {seq} is not the one that was kept; its end was cut or rewritten"
+        );
         return Ok(ExitCode::FAILURE);
     }
     println!("the journal verifies: {entries} entries, head {head}");

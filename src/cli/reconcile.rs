@@ -52,12 +52,18 @@ impl Reconcile {
         bar.finish_and_clear();
         let report = report?;
         fold::catch_up(&parts.store).await?;
-        let run = parts.store.runs(Some(&source.name), 1).await?.into_iter().find(|run| Some(run.id) == report.run);
+        let run =
+            parts.store.runs(Some(&source.name), 1).await?.into_iter().find(|run| Some(run.id) == report.run);
         let counts = report.would_be.or(run.map(|run| run.counts)).unwrap_or_default();
         let verb = if self.dry_run { "would be new" } else { "new" };
         println!(
             "{}: {} pages, {} deletions found, {} {verb}, {} known by webhook, {} known from earlier runs",
-            source.name, report.walked.pages, report.walked.records, counts.fresh, counts.by_webhook, counts.repeated
+            source.name,
+            report.walked.pages,
+            report.walked.records,
+            counts.fresh,
+            counts.by_webhook,
+            counts.repeated
         );
         if let Some(missed) = counts.missed_by_webhooks() {
             println!("the webhooks had missed {:.1} % of them", missed * 100.0);

@@ -38,9 +38,11 @@ impl Sandbox {
     pub async fn run(self, clock: SharedClock) -> anyhow::Result<ExitCode> {
         let listener = TcpListener::bind(self.listen).await?;
         let address = listener.local_addr()?;
-        let settings = RepliersSettings::documented(Secret::new("sandbox-api-key"), Secret::new("sandbox-hook-secret"));
+        let settings =
+            RepliersSettings::documented(Secret::new("sandbox-api-key"), Secret::new("sandbox-hook-secret"));
         let repliers = Repliers::new(settings, clock.clone())?;
-        let leadlex = LeadLex::new(LeadLexSettings::documented(Secret::new("sandbox-api-key")), clock.clone())?;
+        let leadlex =
+            LeadLex::new(LeadLexSettings::documented(Secret::new("sandbox-api-key")), clock.clone())?;
         for event in ["listing.deleted", "listing.updated", "listing.created"] {
             repliers.subscribe_known(event, &format!("{}/hooks/repliers/{event}", self.hooks));
         }
@@ -48,8 +50,12 @@ impl Sandbox {
         for number in 1..=self.records {
             leadlex.add(&format!("deal-{number}"), "a deal");
         }
-        println!("simulated upstreams on http://{address}: Repliers (/listings/deleted, /webhooks) and LeadLex (/v1)");
-        println!("  base_url = \"http://{address}\"; Repliers' api_key is sandbox-api-key, its secret sandbox-hook-secret;");
+        println!(
+            "simulated upstreams on http://{address}: Repliers (/listings/deleted, /webhooks) and LeadLex (/v1)"
+        );
+        println!(
+            "  base_url = \"http://{address}\"; Repliers' api_key is sandbox-api-key, its secret sandbox-hook-secret;"
+        );
         println!("  LeadLex's secret is sandbox-leadlex-secret; webhooks go to {}/hooks/…", self.hooks);
         let simulators = Simulators::new(vec![repliers.clone(), leadlex.clone()]);
         let serving = simulators.serve(listener, CancellationToken::new());
@@ -74,7 +80,10 @@ impl Sandbox {
                 repliers.list_silently(&key, clock.now());
                 repliers.delete(&key, clock.now());
                 leadlex.delete(&format!("deal-{number}"));
-                println!("deleted listing 2:W{number}{} and deal-{number}", if lost { " (webhook lost)" } else { "" });
+                println!(
+                    "deleted listing 2:W{number}{} and deal-{number}",
+                    if lost { " (webhook lost)" } else { "" }
+                );
             }
         }
         std::future::pending::<()>().await;

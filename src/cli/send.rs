@@ -67,9 +67,10 @@ async fn post(
     if let EventFrom::Header(name) = &source.payload.event {
         request = request.header(name, event);
     }
-    let answer = request.send().await.map_err(|error| {
-        anyhow::anyhow!("{url}: {}: is the daemon running?", error.without_url())
-    })?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| anyhow::anyhow!("{url}: {}: is the daemon running?", error.without_url()))?;
     let (status, text) = (answer.status(), answer.text().await?);
     println!("{event} sent at {now}: {status} {text}");
     Ok(ExitCode::from(u8::from(!status.is_success())))
@@ -95,5 +96,8 @@ fn own_url(server: &config::Server, source: &Source, event: &str) -> String {
 /// The address under which the upstream would have called `url`: what a signature over the URL covers.
 fn public_url(server: &config::Server, url: &str) -> String {
     let path = url::Url::parse(url).map_or_else(|_| String::new(), |url| url.path().to_owned());
-    server.public_url.as_ref().map_or_else(|| url.to_owned(), |public| format!("{}{path}", public.trim_end_matches('/')))
+    server
+        .public_url
+        .as_ref()
+        .map_or_else(|| url.to_owned(), |public| format!("{}{path}", public.trim_end_matches('/')))
 }

@@ -72,9 +72,10 @@ fn print_source(source: &SourceView, now: Timestamp) {
 }
 
 fn print_target(target: &TargetView, overview: &Overview) {
-    let oldest = target.queue.oldest.map_or(String::new(), |at| {
-        format!(", the oldest since {}", print::span(overview.at.since(at)))
-    });
+    let oldest = target
+        .queue
+        .oldest
+        .map_or(String::new(), |at| format!(", the oldest since {}", print::span(overview.at.since(at))));
     let done: Vec<String> = overview
         .tally
         .outcomes

@@ -12,9 +12,5 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub fn plain_client() -> Result<reqwest::Client, reqwest::Error> {
     // The client takes the process's cryptography; where somebody has chosen before, that choice stands.
     drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .no_proxy()
-        .build()
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT).no_proxy().build()
 }

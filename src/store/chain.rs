@@ -35,7 +35,9 @@ pub struct Verifier {
 pub enum Broken {
     #[error("entry {expected} is missing: the next one found is {found}")]
     Missing { expected: Seq, found: Seq },
-    #[error("entry {0} was altered, or stands where another stood: its hash does not follow from the one before")]
+    #[error(
+        "entry {0} was altered, or stands where another stood: its hash does not follow from the one before"
+    )]
     Altered(Seq),
 }
 

@@ -26,8 +26,8 @@ pub use open::OpenOptions;
 pub use writer::Writer;
 
 use super::{
-    Draft, Entry, Fold, Health, Hold, OpenBatch, Parked, Position, Queue, Run, Store, StoreError, Story, Tally,
-    Task,
+    Draft, Entry, Fold, Health, Hold, OpenBatch, Parked, Position, Queue, Run, Store, StoreError, Story,
+    Tally, Task,
 };
 use crate::domain::{Entity, Key, Seq, Timestamp};
 
@@ -62,8 +62,11 @@ pub fn projections_path(journal: &Path) -> PathBuf {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        // SQLITE_ERROR is a statement that does not fit the schema: no waiting mends that.
+        let misfit = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("1"));
         match error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(error.to_string()),
+            other if misfit => Self::Corrupt(other.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -75,7 +78,12 @@ impl Store for SqliteStore {
         writer::append(&self.appends, drafts).await
     }
 
-    async fn entries(&self, after: Seq, entries_max: u32, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+    async fn entries(
+        &self,
+        after: Seq,
+        entries_max: u32,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
         journal::entries(&self.journal, after, entries_max, bytes_max).await
     }
 
@@ -85,7 +93,10 @@ impl Store for SqliteStore {
     }
 
     async fn entry(&self, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        Ok(journal::entries(&self.journal, seq - 1, 1, usize::MAX).await?.into_iter().find(|it| it.seq == seq))
+        Ok(journal::entries(&self.journal, seq - 1, 1, usize::MAX)
+            .await?
+            .into_iter()
+            .find(|it| it.seq == seq))
     }
 
     async fn body(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {

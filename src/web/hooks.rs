@@ -99,7 +99,12 @@ impl Hooks {
         answer
     }
 
-    async fn take(&self, name: &str, event: Option<&str>, request: Request<Bytes>) -> Result<Receipt, Turned> {
+    async fn take(
+        &self,
+        name: &str,
+        event: Option<&str>,
+        request: Request<Bytes>,
+    ) -> Result<Receipt, Turned> {
         let source = self.sources.get(name).ok_or(Turned::Unknown)?;
         let (head, body) = request.into_parts();
         let url = self.public_url.as_ref().map(|public| {
@@ -170,9 +175,7 @@ impl Hooks {
             Turned::Store(StoreError::Busy) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "busy", Some(RETRY_SOON))
             }
-            Turned::Store(_) => {
-                refused(StatusCode::SERVICE_UNAVAILABLE, "cannot store", Some(RETRY_LATER))
-            }
+            Turned::Store(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "cannot store", Some(RETRY_LATER)),
         }
     }
 }

@@ -178,6 +178,7 @@ entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
 fn free_ports() -> anyhow::Result<[u16; 3]> {
     let held: Vec<TcpListener> =
         (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let ports: Vec<u16> = held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<std::io::Result<_>>()?;
+    let ports: Vec<u16> =
+        held.iter().map(|held| Ok(held.local_addr()?.port())).collect::<std::io::Result<_>>()?;
     ports.try_into().map_err(|_| anyhow::anyhow!("three ports were asked for"))
 }

@@ -65,19 +65,28 @@ pub async fn tell(
     listening: Listening,
     clock: SharedClock,
 ) -> anyhow::Result<()> {
-    println!("1. Seeded {LISTINGS} listings (3 images and 1 booking each), {DEALS} deals and a search index.");
+    println!(
+        "1. Seeded {LISTINGS} listings (3 images and 1 booking each), {DEALS} deals and a search index."
+    );
     println!("   The daemon listens on http://{} for webhooks.", listening.hooks);
+    first_run(folder, &clock).await?;
     webhooks(folder, upstream, &clock).await?;
     forged(listening).await?;
     feed(folder, upstream, &clock).await?;
     journal(folder, clock).await?;
     println!("\nWhere to look next:");
     println!("  expunged --config {0} status", folder.config().display());
-    println!(
-        "  expunged --config {} explain --entity listing --key 2 W1",
-        folder.config().display()
-    );
+    println!("  expunged --config {} explain --entity listing --key 2 W1", folder.config().display());
     println!("  http://{0}/metrics   http://{0}/readyz", listening.admin);
+    Ok(())
+}
+
+/// The daemon has never read the feed, and so does it at its start.
+async fn first_run(folder: &Folder, clock: &SharedClock) -> anyhow::Result<()> {
+    let config = Config::load(&folder.config(), &ProcessEnvironment)?;
+    let parts = Parts::open(config, clock.clone(), false).await?;
+    until(async || Ok(parts.store.checkpoint("repliers").await?.is_some())).await?;
+    println!("   It has read the upstream's deleted feed for the first time: nothing in it so far.");
     Ok(())
 }
 
@@ -99,7 +108,9 @@ async fn webhooks(folder: &Folder, upstream: &Upstream, clock: &SharedClock) -> 
     documents(folder, rows).await?;
     println!("2. The upstreams deleted {TOLD} listings and {LOST_DEALS} deals, and sent signed webhooks:");
     println!("   {rows} listings are left, {} images, {rows} documents.", count(folder, "images").await?);
-    println!("   The bookings stay, without their listing. A listing that was terminated stays, marked inactive.");
+    println!(
+        "   The bookings stay, without their listing. A listing that was terminated stays, marked inactive."
+    );
     Ok(())
 }
 
@@ -108,7 +119,10 @@ async fn forged(listening: Listening) -> anyhow::Result<()> {
     let request = plain_client()?.post(url).header("x-hook-secret", "a guess");
     let answer = request.body(r#"{"data":{"boardId":2,"mlsNumber":"W500"}}"#).send().await?;
     anyhow::ensure!(answer.status() == 401, "a forged delivery was answered {}", answer.status());
-    println!("3. Somebody forged a deletion of listing W500: refused with {}, nothing stored.", answer.status());
+    println!(
+        "3. Somebody forged a deletion of listing W500: refused with {}, nothing stored.",
+        answer.status()
+    );
     Ok(())
 }
 

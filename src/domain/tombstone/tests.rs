@@ -21,14 +21,7 @@ fn notice(action: Action, event_id: Option<&str>, at: Option<i64>) -> Notice {
 }
 
 fn arrival(notice: &Notice, seq: Seq, heard: i64, door: Door) -> Arrival<'_> {
-    Arrival {
-        notice,
-        seq,
-        heard_at: Timestamp::from_seconds(heard),
-        source: "s",
-        door,
-        retry_horizon: DAY,
-    }
+    Arrival { notice, seq, heard_at: Timestamp::from_seconds(heard), source: "s", door, retry_horizon: DAY }
 }
 
 fn merged(notices: &[Notice]) -> Tombstone {

@@ -14,7 +14,8 @@ use crate::domain::{
 };
 use crate::store::StoreError;
 
-const SUPERSEDE: &str = "UPDATE tasks SET state = 'done', outcome = 'superseded', code = NULL, message = NULL,
+const SUPERSEDE: &str =
+    "UPDATE tasks SET state = 'done', outcome = 'superseded', code = NULL, message = NULL,
     settled = ?2 WHERE tombstone IN (SELECT value FROM json_each(?1)) AND target IN
     (SELECT DISTINCT target FROM tasks) AND state <> 'done'";
 const TASKS: &str = "INSERT INTO tasks (target, tombstone, entity, key, action, at, cause, heard_at, state)
@@ -28,7 +29,7 @@ const TASKS: &str = "INSERT INTO tasks (target, tombstone, entity, key, action, 
       outcome = NULL, code = NULL, message = NULL, settled = NULL";
 const DECIDE: &str = "UPDATE tombstones SET decision = ?2, decided = ?3, hold = ?4
     FROM json_each(?1) AS f
-    WHERE id = CAST(f.key AS INTEGER) AND cause = f.value AND decision IN ('awaited', 'held')";
+    WHERE tombstones.id = CAST(f.key AS INTEGER) AND cause = f.value AND decision IN ('awaited', 'held')";
 const SPEND: &str = "INSERT INTO spent (seq, entity, at, rows) VALUES (?, ?, ?, ?)";
 const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gone, state)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open')
@@ -36,7 +37,8 @@ const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gon
 const BATCH: &str =
     "INSERT INTO batches (number, target, members, holder, leased_until) VALUES (?, ?, ?, ?, ?)";
 const UNBATCH: &str = "DELETE FROM batches WHERE number = ?";
-const SETTLE: &str = "UPDATE tasks SET state = 'done', outcome = ?3, code = NULL, message = NULL, settled = ?4,
+const SETTLE: &str =
+    "UPDATE tasks SET state = 'done', outcome = ?3, code = NULL, message = NULL, settled = ?4,
       removed = removed OR ?3 IN ('deleted', 'already_deleted')
     FROM json_each(?2) AS f
     WHERE target = ?1 AND tombstone = CAST(f.key AS INTEGER) AND cause = f.value";
@@ -45,8 +47,7 @@ const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = 
     WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
 const RESOLVE: &str = "UPDATE holds SET state = ?2, actor = ?3, reason = ?4, resolved = ?5
     WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = ?1 AND decision = 'held')";
-const MEMBERS: &str =
-    "SELECT json_group_object(id, cause) FROM tombstones WHERE hold = ? AND decision = 'held' AND decided <= ?";
+const MEMBERS: &str = "SELECT json_group_object(id, cause) FROM tombstones WHERE hold = ? AND decision = 'held' AND decided <= ?";
 
 /// Facts as `{"tombstone": cause}`.
 fn object(facts: &[Fact]) -> Result<String, StoreError> {

@@ -21,7 +21,8 @@ const SET: &str =
     "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 const TOMBSTONES: &str = "SELECT t.* FROM json_each(?2) AS k
     CROSS JOIN tombstones AS t ON t.entity = ?1 AND t.key = k.value";
-const PUT: &str = "INSERT INTO tombstones (id, entity, key, action, at, upstream_time, cause, heard_at, source,
+const PUT: &str =
+    "INSERT INTO tombstones (id, entity, key, action, at, upstream_time, cause, heard_at, source,
     by_webhook, by_feed, last_heard_at, notices, fingerprints, decision)";
 const PUT_FRESH: &str = "ON CONFLICT (id) DO UPDATE SET action = excluded.action, at = excluded.at,
     upstream_time = excluded.upstream_time, cause = excluded.cause, heard_at = excluded.heard_at,

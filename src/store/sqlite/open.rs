@@ -101,9 +101,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .map_err(|error| failed(Path::new(&name), &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(OpenError::InUse { path: path.display().to_string() }.into())
-        }
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.display().to_string() }.into()),
         Err(TryLockError::Error(error)) => Err(failed(path, &error)),
     }
 }

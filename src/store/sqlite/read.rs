@@ -20,8 +20,7 @@ const SPENT: &str = "SELECT entity, sum(rows) FROM spent WHERE at > ? GROUP BY e
 const HOLDS: &str = "SELECT id, entity, opened_at, rows, allowed, gone, state, actor, reason,
     (SELECT count(*) FROM tombstones WHERE hold = holds.id AND decision = 'held') AS facts
     FROM holds WHERE state = 'open' OR NOT ? ORDER BY id DESC";
-const NEXT_DUE: &str =
-    "SELECT min(due_at) FROM tasks WHERE target = ? AND state = 'due' AND due_at > 0";
+const NEXT_DUE: &str = "SELECT min(due_at) FROM tasks WHERE target = ? AND state = 'due' AND due_at > 0";
 const BATCHES: &str = "SELECT number, members FROM batches WHERE target = ? ORDER BY number";
 const QUEUE: &str = "SELECT count(*), min(heard_at) FROM tasks WHERE target = ? AND state = 'due'";
 const QUEUE_PARKED: &str = "SELECT count(*) FROM tasks WHERE target = ? AND state = 'parked'";
@@ -214,7 +213,8 @@ fn story_task(row: &SqliteRow) -> Result<StoryTask, StoreError> {
 
 pub async fn tally(pool: &SqlitePool) -> Result<Tally, StoreError> {
     let row = sqlx::query(TALLY).fetch_one(pool).await?;
-    let number = |index: usize| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(index)?).unwrap_or(0));
+    let number =
+        |index: usize| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(index)?).unwrap_or(0));
     let outcomes = sqlx::query(OUTCOMES).fetch_all(pool).await?;
     Ok(Tally {
         tombstones: number(0)?,

@@ -156,7 +156,9 @@ impl Writer {
             5,
             "",
             &rows,
-            |query, row| query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone()).bind(row.hash.clone()),
+            |query, row| {
+                query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone()).bind(row.hash.clone())
+            },
         )
         .await?;
         bulk::insert(
