@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::backoff::{Backoff, Dice};
 use crate::brake::removal;
@@ -205,7 +206,14 @@ impl Applier {
             let Some(leased) = waiting.pop_front() else {
                 return Err(StoreError::Corrupt("a batch without members".into()));
             };
-            let Some(applied) = self.apply(&leased, cancel).await else { return Ok(None) };
+            let span = tracing::info_span!(
+                "batch",
+                target = self.target.name(),
+                number = leased.number,
+                tasks = leased.tasks.len()
+            );
+            let applied = self.apply(&leased, cancel).instrument(span).await;
+            let Some(applied) = applied else { return Ok(None) };
             let results = match applied {
                 Applied::Told(results) => results,
                 Applied::Split => {
@@ -256,8 +264,7 @@ impl Applier {
             let wait = DOWN.wait(failures, &self.dice);
             let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(
-                target = self.target.name(), batch = leased.number, tasks = leased.tasks.len(), failures, retry_in_ms,
-                %error, "batch not applied, will be tried again"
+                failures, retry_in_ms, %error, "not applied, will be tried again"
             );
             cancel.run_until_cancelled(tokio::time::sleep(wait)).await?;
         }
@@ -274,18 +281,13 @@ impl Applier {
         for (task, result) in leased.tasks.iter().zip(&results) {
             self.measure(task, result, now);
         }
-        tracing::info!(
-            target = self.target.name(),
-            batch = leased.number,
-            tasks = results.len(),
-            "batch applied"
-        );
+        tracing::info!("applied");
         results
     }
 
     fn refused(&self, leased: &Leased, code: &'static str, message: String) -> Applied {
         if leased.tasks.len() > 1 {
-            tracing::warn!(target = self.target.name(), batch = leased.number, code, %message, "batch refused, trying halves");
+            tracing::warn!(code, %message, "refused, trying halves");
             return Applied::Split;
         }
         let now = self.clock.now();

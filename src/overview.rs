@@ -34,9 +34,9 @@ impl Watched {
     }
 }
 
-/// How everything stands.
+/// How everything stands, as far as it can be told without counting whole tables.
 #[derive(Clone, Debug, Serialize)]
-pub struct Overview {
+pub struct Standing {
     pub at: Timestamp,
     /// Why deliveries cannot be acknowledged, if they cannot.
     pub journal_fault: Option<String>,
@@ -46,6 +46,13 @@ pub struct Overview {
     pub sources: Vec<SourceView>,
     pub targets: Vec<TargetView>,
     pub holds: Vec<Hold>,
+}
+
+/// How everything stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    #[serde(flatten)]
+    pub standing: Standing,
     pub parked: Vec<Parked>,
     #[serde(flatten)]
     pub tally: Tally,
@@ -67,7 +74,7 @@ pub struct TargetView {
     pub queue: Queue,
 }
 
-impl Overview {
+impl Standing {
     /// # Errors
     /// The store could not be read.
     pub async fn read(watched: &Watched) -> Result<Self, StoreError> {
@@ -97,8 +104,6 @@ impl Overview {
             sources,
             targets,
             holds: store.holds(true).await?,
-            parked: store.parked(PARKED_SHOWN).await?,
-            tally: store.tally().await?,
         })
     }
 
@@ -123,6 +128,18 @@ impl Overview {
         for (entity, facts) in held {
             metrics.held(entity, facts);
         }
+    }
+}
+
+impl Overview {
+    /// # Errors
+    /// The store could not be read.
+    pub async fn read(watched: &Watched) -> Result<Self, StoreError> {
+        Ok(Self {
+            standing: Standing::read(watched).await?,
+            parked: watched.store.parked(PARKED_SHOWN).await?,
+            tally: watched.store.tally().await?,
+        })
     }
 
     #[must_use]

@@ -49,7 +49,8 @@ CREATE TABLE tasks (
     settled   INTEGER,                      -- journal.seq of the settlement
     PRIMARY KEY (target, tombstone)
 ) WITHOUT ROWID;
-CREATE INDEX tasks_due    ON tasks (target, entity, key) WHERE state = 'due';
+-- In the order of keys; with the time, so that the age of a long queue is told from the index alone.
+CREATE INDEX tasks_due    ON tasks (target, entity, key, heard_at) WHERE state = 'due';
 CREATE INDEX tasks_parked ON tasks (target, tombstone)   WHERE state = 'parked';
 
 -- Batches that a target may have seen and that are not settled: the leases on their tasks.

@@ -14,19 +14,19 @@ pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
         println!("{}", overview.to_json());
         return Ok(ExitCode::SUCCESS);
     }
-    let tally = &overview.tally;
-    println!("journal   {} entries, {} folded", overview.journal_head, overview.folded);
+    let (standing, tally) = (&overview.standing, &overview.tally);
+    println!("journal   {} entries, {} folded", standing.journal_head, standing.folded);
     println!(
         "records   {} heard of, {} awaiting the brake, {} held",
         tally.tombstones, tally.awaiting, tally.held
     );
-    for source in &overview.sources {
-        print_source(source, overview.at);
+    for source in &standing.sources {
+        print_source(source, standing.at);
     }
-    for target in &overview.targets {
+    for target in &standing.targets {
         print_target(target, &overview);
     }
-    for hold in &overview.holds {
+    for hold in &standing.holds {
         println!(
             "hold {}   {} {} records, {} rows (allowed {}, {} had gone), since {}: see `expunged holds list`",
             hold.id,
@@ -35,7 +35,7 @@ pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
             hold.rows,
             hold.allowed,
             hold.gone,
-            print::ago(hold.opened_at, overview.at)
+            print::ago(hold.opened_at, standing.at)
         );
     }
     for parked in &overview.parked {
@@ -72,10 +72,9 @@ fn print_source(source: &SourceView, now: Timestamp) {
 }
 
 fn print_target(target: &TargetView, overview: &Overview) {
-    let oldest = target
-        .queue
-        .oldest
-        .map_or(String::new(), |at| format!(", the oldest since {}", print::span(overview.at.since(at))));
+    let oldest = target.queue.oldest.map_or(String::new(), |at| {
+        format!(", the oldest since {}", print::span(overview.standing.at.since(at)))
+    });
     let done: Vec<String> = overview
         .tally
         .outcomes

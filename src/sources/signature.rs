@@ -72,6 +72,12 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Whether a clock or the configuration is at fault, rather than the sender.
+    #[must_use]
+    pub const fn is_ours_to_mend(self) -> bool {
+        matches!(self, Self::UrlUnknown | Self::Stale | Self::Future)
+    }
+
     /// The value of the metric's label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

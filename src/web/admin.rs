@@ -9,7 +9,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 use super::hooks::json;
-use crate::overview::{Overview, Watched};
+use crate::overview::{Overview, Standing, Watched};
 use crate::store::{Health, StoreError};
 use crate::telemetry::metrics::Metrics;
 
@@ -32,8 +32,7 @@ impl Admin {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
-        let overview = Overview::read(&self.watched).await?;
-        overview.measure(&self.metrics);
+        Standing::read(&self.watched).await?.measure(&self.metrics);
         Ok(())
     }
 }

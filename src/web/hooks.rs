@@ -165,7 +165,12 @@ impl Hooks {
             Turned::Unknown => refused(StatusCode::NOT_FOUND, "no such source", None),
             Turned::Forged(reason) => {
                 self.metrics.refused(source, reason.as_str());
-                tracing::warn!(source, %reason, "delivery refused: not authentic");
+                if reason.is_ours_to_mend() {
+                    tracing::warn!(source, %reason, "delivery refused");
+                } else {
+                    // Counted, and not logged in earnest: whoever forges must not fill the disk.
+                    tracing::debug!(source, %reason, "delivery refused");
+                }
                 refused(StatusCode::UNAUTHORIZED, "not authentic", None)
             }
             Turned::TooFast => {

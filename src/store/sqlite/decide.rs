@@ -17,7 +17,8 @@ use crate::store::StoreError;
 const SUPERSEDE: &str =
     "UPDATE tasks SET state = 'done', outcome = 'superseded', code = NULL, message = NULL,
     settled = ?2 WHERE tombstone IN (SELECT value FROM json_each(?1)) AND target IN
-    (SELECT DISTINCT target FROM tasks) AND state <> 'done'";
+    (SELECT key FROM json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets'))
+    AND state <> 'done'";
 const TASKS: &str = "INSERT INTO tasks (target, tombstone, entity, key, action, at, cause, heard_at, state)
     SELECT ?1, t.id, t.entity, t.key, t.action, t.at, t.cause, t.heard_at, 'due'
     FROM json_each(?2) AS f CROSS JOIN tombstones AS t ON t.id = CAST(f.key AS INTEGER)

@@ -28,7 +28,8 @@ const CHECKPOINT: &str = "SELECT at FROM checkpoints WHERE source = ?";
 const RUNS: &str = "SELECT * FROM runs WHERE ?1 IS NULL OR source = ?1 ORDER BY id DESC LIMIT ?2";
 const STORY: &str = "SELECT * FROM tombstones WHERE entity = ? AND key = ?";
 const STORY_TASKS: &str = "SELECT * FROM tasks WHERE tombstone = ? AND target IN
-    (SELECT DISTINCT target FROM tasks) ORDER BY target";
+    (SELECT key FROM json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets'))
+    ORDER BY target";
 const TALLY: &str = "SELECT count(*), count(*) FILTER (WHERE decision = 'awaited'),
     count(*) FILTER (WHERE decision = 'held'), (SELECT count(*) FROM unreadable) FROM tombstones";
 const OUTCOMES: &str = "SELECT target, coalesce(outcome, state) AS what, count(*) FROM tasks
