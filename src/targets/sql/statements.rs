@@ -167,7 +167,7 @@ impl Writer<'_> {
         for child in &plan.children {
             if let ([(_, above)], true) = (child.link.as_slice(), child.fate != Fate::Cascade) {
                 let parents = format!("SELECT {} FROM {}", self.reference(above), self.found);
-                self.step(child, &parents, &mut run);
+                step(child, &parents, &mut run);
             }
         }
         let (own, standing) = match &plan.deleted_at {
@@ -256,26 +256,6 @@ impl Writer<'_> {
         reference(index.expect("a plan lists every column that a configured child refers to"))
     }
 
-    /// Deepest first: a row goes before the row that it refers to.
-    fn step(&self, node: &Node, parents: &str, run: &mut Vec<Sql>) {
-        // Only the database's own foreign keys, which it carries out itself, have several columns.
-        let [(column, _)] = node.link.as_slice() else { return };
-        let concerned = format!("{column} {EXACTLY} IN ({parents})");
-        for child in &node.children {
-            if let [(_, above)] = child.link.as_slice() {
-                let rows = format!("SELECT {above} FROM {} WHERE {concerned}", node.table);
-                self.step(child, &rows, run);
-            }
-        }
-        match node.fate {
-            Fate::Delete => run.push(format!("DELETE FROM {} WHERE {concerned}", node.table).into()),
-            Fate::Nullify => {
-                run.push(format!("UPDATE {} SET {column} = NULL WHERE {concerned}", node.table).into());
-            }
-            Fate::Keep | Fate::Cascade => {}
-        }
-    }
-
     fn mirrored(&self) -> Vec<Sql> {
         let plan = self.plan;
         let living =
@@ -287,6 +267,26 @@ impl Writer<'_> {
             belonging(child, &mut counts);
         }
         counts
+    }
+}
+
+/// Deepest first: a row goes before the row that it refers to.
+fn step(node: &Node, parents: &str, run: &mut Vec<Sql>) {
+    // Only the database's own foreign keys, which it carries out itself, have several columns.
+    let [(column, _)] = node.link.as_slice() else { return };
+    let concerned = format!("{column} {EXACTLY} IN ({parents})");
+    for child in &node.children {
+        if let [(_, above)] = child.link.as_slice() {
+            let rows = format!("SELECT {above} FROM {} WHERE {concerned}", node.table);
+            step(child, &rows, run);
+        }
+    }
+    match node.fate {
+        Fate::Delete => run.push(format!("DELETE FROM {} WHERE {concerned}", node.table).into()),
+        Fate::Nullify => {
+            run.push(format!("UPDATE {} SET {column} = NULL WHERE {concerned}", node.table).into());
+        }
+        Fate::Keep | Fate::Cascade => {}
     }
 }
 

@@ -4,6 +4,7 @@ mod checks;
 mod family;
 mod faults;
 mod model;
+mod plans;
 mod rows;
 
 use std::collections::BTreeMap;

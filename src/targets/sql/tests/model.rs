@@ -1,6 +1,7 @@
 //! Random rows, keys and guards against a model in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
@@ -67,9 +68,9 @@ fn schema(rows: &BTreeMap<Id, Row>, without_rowid: bool) -> String {
                 format!("'{}'", Timestamp::from_seconds(NOW.seconds() + seconds))
             }
         };
-        sql += &format!("INSERT INTO listings VALUES ('{board}/{mls}', {board}, '{mls}', {guard});");
+        write!(sql, "INSERT INTO listings VALUES ('{board}/{mls}', {board}, '{mls}', {guard});").unwrap();
         for _ in 0..row.images {
-            sql += &format!("INSERT INTO images(listing_id) VALUES ('{board}/{mls}');");
+            write!(sql, "INSERT INTO images(listing_id) VALUES ('{board}/{mls}');").unwrap();
         }
     }
     sql
