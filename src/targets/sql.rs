@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 
 use super::{Batch, Effect, Finding, Removal, Target, TargetError};
 use crate::config;
-use crate::config::target::Table;
+use crate::config::target::{Child, Table};
 use crate::domain::Entity;
 use apply::Prepared;
 use plan::Plan;
@@ -61,6 +61,22 @@ impl SqlTarget {
         })
     }
 
+    /// Every table that the configuration names.
+    fn names(&self) -> Vec<&str> {
+        fn below<'a>(children: &'a [Child], names: &mut Vec<&'a str>) {
+            for child in children {
+                names.push(&child.table);
+                below(&child.children, names);
+            }
+        }
+        let mut names = Vec::new();
+        for table in self.entities.values() {
+            names.push(table.table.as_str());
+            below(&table.children, &mut names);
+        }
+        names
+    }
+
     /// Takes the connection out of its slot, or opens one whose plans fit the schema as it is. It is put
     /// back by [`SqlTarget::keep`]; until then, being dropped undoes what it has not committed.
     async fn take(&self, slot: &mut Option<Open>) -> Result<Open, TargetError> {
@@ -70,7 +86,7 @@ impl SqlTarget {
             return Ok(open);
         }
         let mut session: Box<dyn Session> = Box::new(self.place.open().await?);
-        let catalogue = session.catalogue().await?;
+        let catalogue = session.catalogue(&self.names()).await?;
         let mut prepared = Prepared::new();
         for (number, (entity, table)) in self.entities.iter().enumerate() {
             let plan = Plan::make(table, &catalogue).map(|plan| {
@@ -102,7 +118,7 @@ impl Target for SqlTarget {
     }
 
     async fn check(&self) -> Result<Vec<Finding>, TargetError> {
-        let catalogue = self.place.open().await?.catalogue().await?;
+        let catalogue = self.place.open().await?.catalogue(&self.names()).await?;
         Ok(check::findings(&self.name, &self.entities, &catalogue))
     }
 

@@ -13,6 +13,8 @@ use crate::domain::timestamp::TimeFormat;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub table: String,
+    /// What a statement on the table calls one of its rows.
+    pub row: String,
     pub key: Vec<Field>,
     /// The shortest way to a row: its row number, or else its key.
     pub locator: Vec<Field>,
@@ -87,6 +89,7 @@ impl Plan {
         }
         Ok(Self {
             table: words::table(&relation.name),
+            row: words::quoted(&relation.name),
             locator: locator(relation, &key),
             guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),

@@ -24,9 +24,11 @@ pub enum Access {
 /// A connection. Dropping it undoes what is not committed.
 #[async_trait]
 pub trait Session: Send {
+    /// All tables, and the views among `names`: another view may be broken, which is not our concern.
+    ///
     /// # Errors
     /// The database cannot be asked. The errors of every function are classified by the dialect.
-    async fn catalogue(&mut self) -> Result<Catalogue, TargetError>;
+    async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError>;
 
     /// Whether the database, or its schema, is another one than when the catalogue was read.
     async fn outdated(&mut self) -> Result<bool, TargetError>;

@@ -98,9 +98,9 @@ impl SqliteSession {
 
 #[async_trait]
 impl Session for SqliteSession {
-    async fn catalogue(&mut self) -> Result<Catalogue, TargetError> {
+    async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError> {
         self.schema = self.schema_version().await?;
-        catalogue::read(&mut self.connection).await.map_err(classify)
+        catalogue::read(&mut self.connection, names).await.map_err(classify)
     }
 
     async fn outdated(&mut self) -> Result<bool, TargetError> {

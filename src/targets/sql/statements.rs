@@ -14,6 +14,9 @@ use crate::config::target::Value;
 /// Keys that one INSERT loads, largest first: at most 256 rows of 10 values, under SQLite's 32,766.
 const LOADS: [usize; 3] = [256, 16, 1];
 
+/// What a row of `found` is called beside a customer's table, which may have any name.
+const ROW: &str = "expunged_row";
+
 #[derive(Clone, Debug)]
 pub struct Statements {
     pub create: Vec<Sql>,
@@ -164,14 +167,14 @@ impl Writer<'_> {
         for child in &plan.children {
             if let ([(_, above)], true) = (child.link.as_slice(), child.fate != Fate::Cascade) {
                 let parents = format!("SELECT {} FROM {}", self.reference(above), self.found);
-                self.step(child, &parents, &mut run);
+                step(child, &parents, &mut run);
             }
         }
         let (own, standing) = match &plan.deleted_at {
-            None => (format!("DELETE FROM {} AS p WHERE {}", plan.table, self.rows_found()), String::new()),
+            None => (format!("DELETE FROM {} WHERE {}", plan.table, self.rows_found()), String::new()),
             Some(column) => (
                 format!(
-                    "UPDATE {} AS p SET {column} = ({}) WHERE {} AND p.{column} IS NULL",
+                    "UPDATE {} SET {column} = ({}) WHERE {} AND {column} IS NULL",
                     plan.table,
                     self.of_row("at"),
                     self.rows_found()
@@ -211,34 +214,32 @@ impl Writer<'_> {
             set.push(format!("{column} = {write}"));
             differs.push(format!("NOT (p.{column} {SAME} {same})"));
         }
-        let own =
-            format!("UPDATE {} AS p SET {} WHERE {}", self.plan.table, set.join(", "), self.rows_found());
+        let own = format!("UPDATE {} SET {} WHERE {}", self.plan.table, set.join(", "), self.rows_found());
         let standing = self.row_where(&format!(" AND ({})", differs.join(" OR ")));
         Steps { run: vec![own.into()], standing: self.standing(&standing), values }
     }
 
-    /// The rows `p` that were found and still have the guard that was judged (I3).
+    /// The rows that were found and still have the guard that was judged (I3).
     fn rows_found(&self) -> String {
-        let places = |alias: &str| {
-            let names = numbered(&self.plan.locator, place);
-            names.map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ")
-        };
-        let locator = self.plan.locator.iter();
-        let columns = locator.map(|field| format!("p.{}", field.name)).collect::<Vec<_>>().join(", ");
-        let columns = if self.plan.locator.len() > 1 { format!("({columns})") } else { columns };
-        let guard = self
-            .plan
-            .guard
-            .as_ref()
-            .map_or(String::new(), |guard| format!(" AND p.{guard} {SAME} ({})", self.of_row("guard")));
-        format!("{columns} IN (SELECT {} FROM {}){guard}", places(""), self.found)
+        let plan = self.plan;
+        let columns: Vec<&str> = plan.locator.iter().map(|field| field.name.as_str()).collect();
+        let columns =
+            if columns.len() > 1 { format!("({})", columns.join(", ")) } else { columns.join(", ") };
+        let places = numbered(&plan.locator, place).collect::<Vec<_>>().join(", ");
+        let guard = plan.guard.as_ref();
+        let guard =
+            guard.map_or(String::new(), |guard| format!(" AND {guard} {SAME} ({})", self.of_row("guard")));
+        format!("{columns} IN (SELECT {places} FROM {}){guard}", self.found)
     }
 
-    /// What `found` holds for the row `p`.
+    /// What `found` holds for the row that is being written. The row goes by its table's own name: an
+    /// INSTEAD OF trigger's view knows no alias.
     fn of_row(&self, column: &str) -> String {
         let locator = self.plan.locator.iter().enumerate();
-        let same = locator.map(|(index, field)| format!("f.{} = p.{}", place(index), field.name));
-        format!("SELECT f.{column} FROM {} f WHERE {}", self.found, same.collect::<Vec<_>>().join(" AND "))
+        let same = locator
+            .map(|(index, field)| format!("{ROW}.{} = {}.{}", place(index), self.plan.row, field.name));
+        let same = same.collect::<Vec<_>>().join(" AND ");
+        format!("SELECT {ROW}.{column} FROM {} {ROW} WHERE {same}", self.found)
     }
 
     fn row_where(&self, further: &str) -> String {
@@ -255,26 +256,6 @@ impl Writer<'_> {
         reference(index.expect("a plan lists every column that a configured child refers to"))
     }
 
-    /// Deepest first: a row goes before the row that it refers to.
-    fn step(&self, node: &Node, parents: &str, run: &mut Vec<Sql>) {
-        // Only the database's own foreign keys, which it carries out itself, have several columns.
-        let [(column, _)] = node.link.as_slice() else { return };
-        let concerned = format!("{column} {EXACTLY} IN ({parents})");
-        for child in &node.children {
-            if let [(_, above)] = child.link.as_slice() {
-                let rows = format!("SELECT {above} FROM {} WHERE {concerned}", node.table);
-                self.step(child, &rows, run);
-            }
-        }
-        match node.fate {
-            Fate::Delete => run.push(format!("DELETE FROM {} WHERE {concerned}", node.table).into()),
-            Fate::Nullify => {
-                run.push(format!("UPDATE {} SET {column} = NULL WHERE {concerned}", node.table).into());
-            }
-            Fate::Keep | Fate::Cascade => {}
-        }
-    }
-
     fn mirrored(&self) -> Vec<Sql> {
         let plan = self.plan;
         let living =
@@ -286,6 +267,26 @@ impl Writer<'_> {
             belonging(child, &mut counts);
         }
         counts
+    }
+}
+
+/// Deepest first: a row goes before the row that it refers to.
+fn step(node: &Node, parents: &str, run: &mut Vec<Sql>) {
+    // Only the database's own foreign keys, which it carries out itself, have several columns.
+    let [(column, _)] = node.link.as_slice() else { return };
+    let concerned = format!("{column} {EXACTLY} IN ({parents})");
+    for child in &node.children {
+        if let [(_, above)] = child.link.as_slice() {
+            let rows = format!("SELECT {above} FROM {} WHERE {concerned}", node.table);
+            step(child, &rows, run);
+        }
+    }
+    match node.fate {
+        Fate::Delete => run.push(format!("DELETE FROM {} WHERE {concerned}", node.table).into()),
+        Fate::Nullify => {
+            run.push(format!("UPDATE {} SET {column} = NULL WHERE {concerned}", node.table).into());
+        }
+        Fate::Keep | Fate::Cascade => {}
     }
 }
 

@@ -9,60 +9,82 @@ use crate::targets::sql::catalogue::{
     Affinity, Catalogue, Column, FkAction, ForeignKey, Index, Relation, RelationKind,
 };
 
+/// The names of the row number; a column of that name hides it.
+const ROW_IDS: [&str; 3] = ["rowid", "_rowid_", "oid"];
+
 const RELATIONS: &str = "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'
     AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-// A virtual table whose module is not loaded cannot be described, and is not asked for.
-const DESCRIBED: &str =
-    "(SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'view')
-    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\')";
+// Tables, and the names in the argument. A view that refers to nothing, or a virtual table whose module is
+// not loaded, cannot be described, and is not asked for unless it is one of ours.
+const DESCRIBED: &str = "(SELECT name FROM pragma_table_list WHERE schema = 'main'
+    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+    AND (type = 'table' OR lower(name) IN (SELECT lower(value) FROM json_each(?1))))";
 
 /// # Errors
 /// As the driver gives them.
-pub async fn read(connection: &mut SqliteConnection) -> Result<Catalogue, Error> {
+pub async fn read(connection: &mut SqliteConnection, names: &[&str]) -> Result<Catalogue, Error> {
     let mut relations = BTreeMap::new();
-    for row in rows(connection, RELATIONS.to_owned()).await? {
+    for row in rows(connection, RELATIONS, None).await? {
         let name: String = row.try_get(0)?;
         let kind = match row.try_get::<&str, _>(1)? {
             "table" => RelationKind::Table,
             "view" => RelationKind::View,
             _ => RelationKind::Other,
         };
-        // Until the columns are known, an empty name says that there are row numbers.
-        let row_id = (kind == RelationKind::Table && row.try_get::<i64, _>(2)? == 0).then_some("");
+        // Until the columns are known, any name says that there are row numbers.
+        let row_id = (kind == RelationKind::Table && row.try_get::<i64, _>(2)? == 0).then_some(ROW_IDS[0]);
         let (columns, indexes, foreign_keys, triggers) = Default::default();
         relations
             .insert(name.clone(), Relation { name, kind, row_id, columns, indexes, foreign_keys, triggers });
     }
-    columns(connection, &mut relations).await?;
-    indexes(connection, &mut relations).await?;
-    foreign_keys(connection, &mut relations).await?;
-    let sql = "SELECT tbl_name, name FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1, 2";
-    for row in rows(connection, sql.to_owned()).await? {
-        let table: &str = row.try_get(0)?;
-        let found = relations.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(table));
-        if let Some((_, relation)) = found {
-            relation.triggers.push(row.try_get(1)?);
-        }
-    }
+    let names = serde_json::Value::from(names).to_string();
+    columns(connection, &mut relations, &names).await?;
+    indexes(connection, &mut relations, &names).await?;
+    foreign_keys(connection, &mut relations, &names).await?;
+    triggers(connection, &mut relations).await?;
     let mut relations: Vec<Relation> = relations.into_values().collect();
     relations.iter_mut().for_each(row_numbers);
     complete_foreign_keys(&mut relations);
     Ok(Catalogue { relations })
 }
 
-async fn rows(connection: &mut SqliteConnection, sql: String) -> Result<Vec<SqliteRow>, Error> {
-    sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await
+async fn rows(
+    connection: &mut SqliteConnection,
+    sql: &str,
+    names: Option<&str>,
+) -> Result<Vec<SqliteRow>, Error> {
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    match names {
+        Some(names) => query.bind(names).fetch_all(connection).await,
+        None => query.fetch_all(connection).await,
+    }
+}
+
+async fn triggers(
+    connection: &mut SqliteConnection,
+    relations: &mut BTreeMap<String, Relation>,
+) -> Result<(), Error> {
+    let sql = "SELECT tbl_name, name FROM sqlite_schema WHERE type = 'trigger' ORDER BY 1, 2";
+    for row in rows(connection, sql, None).await? {
+        let table: &str = row.try_get(0)?;
+        let found = relations.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(table));
+        if let Some((_, relation)) = found {
+            relation.triggers.push(row.try_get(1)?);
+        }
+    }
+    Ok(())
 }
 
 async fn columns(
     connection: &mut SqliteConnection,
     relations: &mut BTreeMap<String, Relation>,
+    names: &str,
 ) -> Result<(), Error> {
     let sql = format!(
         "SELECT m.name, c.name, c.type, c.\"notnull\", c.hidden, c.pk
          FROM {DESCRIBED} m CROSS JOIN pragma_table_xinfo(m.name, 'main') c ORDER BY 1, c.cid"
     );
-    for row in rows(connection, sql).await? {
+    for row in rows(connection, &sql, Some(names)).await? {
         let Some(relation) = relations.get_mut(row.try_get::<&str, _>(0)?) else { continue };
         let declared: String = row.try_get(2)?;
         relation.columns.push(Column {
@@ -80,13 +102,14 @@ async fn columns(
 async fn indexes(
     connection: &mut SqliteConnection,
     relations: &mut BTreeMap<String, Relation>,
+    names: &str,
 ) -> Result<(), Error> {
     let sql = format!(
         "SELECT m.name, i.seq, i.\"unique\", i.partial, x.name, coalesce(x.coll, 'BINARY'), x.seqno
          FROM {DESCRIBED} m CROSS JOIN pragma_index_list(m.name, 'main') i
          CROSS JOIN pragma_index_xinfo(i.name, 'main') x WHERE x.key ORDER BY 1, 2, x.seqno"
     );
-    for row in rows(connection, sql).await? {
+    for row in rows(connection, &sql, Some(names)).await? {
         let Some(relation) = relations.get_mut(row.try_get::<&str, _>(0)?) else { continue };
         if row.try_get::<i64, _>(6)? == 0 {
             relation.indexes.push(Index {
@@ -106,12 +129,13 @@ async fn indexes(
 async fn foreign_keys(
     connection: &mut SqliteConnection,
     relations: &mut BTreeMap<String, Relation>,
+    names: &str,
 ) -> Result<(), Error> {
     let sql = format!(
         "SELECT m.name, f.\"table\", f.\"from\", coalesce(f.\"to\", ''), f.on_delete, f.seq
          FROM {DESCRIBED} m CROSS JOIN pragma_foreign_key_list(m.name, 'main') f ORDER BY 1, f.id, f.seq"
     );
-    for row in rows(connection, sql).await? {
+    for row in rows(connection, &sql, Some(names)).await? {
         let Some(relation) = relations.get_mut(row.try_get::<&str, _>(0)?) else { continue };
         if row.try_get::<i64, _>(5)? == 0 {
             relation.foreign_keys.push(ForeignKey {
@@ -159,7 +183,7 @@ fn row_numbers(relation: &mut Relation) {
         return;
     }
     let free = |name: &&str| relation.column(name).is_none();
-    relation.row_id = ["rowid", "_rowid_", "oid"].into_iter().find(free);
+    relation.row_id = ROW_IDS.into_iter().find(free);
     if let [name] = primary_key(relation).as_slice()
         && relation.column(name).is_some_and(|column| column.declared.eq_ignore_ascii_case("INTEGER"))
     {

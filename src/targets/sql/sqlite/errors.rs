@@ -65,6 +65,7 @@ fn by_code(code: i32, message: &str) -> TargetError {
 /// Messages of the parser hold names alone.
 fn names_what_is_missing(message: &str) -> bool {
     message.starts_with("no such ")
+        || message.starts_with("foreign key mismatch ")
         || message.contains(" has no column named ")
         || (message.starts_with("cannot modify ") && message.ends_with(" because it is a view"))
 }
