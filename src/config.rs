@@ -66,7 +66,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Time for the head of a request: 5 s.
     pub head_timeout: Duration,
-    /// Time for the body of a request: 10 s, the shortest patience among known senders.
+    /// Time for the body of a request: 9 s, so that a stalled connection is closed within 10 s, the shortest patience
+    /// among known senders.
     pub body_timeout: Duration,
     /// Open connections: 16,384, so that ten thousand idle ones do not keep real deliveries out.
     pub connections_max: usize,
@@ -81,7 +82,7 @@ impl Default for Limits {
         Self {
             body_bytes_max: 1 << 20,
             head_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(9),
             connections_max: 16_384,
             in_flight_max: 1_024,
             drain_timeout: Duration::from_secs(20),

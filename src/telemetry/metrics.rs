@@ -82,7 +82,7 @@ pub struct Known {
 impl From<&Config> for Known {
     fn from(config: &Config) -> Self {
         Self {
-            sources: config.sources.iter().map(|source| source.name.clone()).collect(),
+            sources: config.sources.iter().map(|source| source.name.clone()).chain([OPERATOR.into()]).collect(),
             targets: config
                 .targets
                 .iter()
@@ -92,6 +92,8 @@ impl From<&Config> for Known {
     }
 }
 
+/// The source of what an operator deletes by hand.
+const OPERATOR: &str = "operator";
 /// What stands for a name that the configuration does not have.
 const OTHER: &str = "other";
 /// Answers that every source is expected to get some day.
