@@ -334,7 +334,7 @@ impl Applier {
         };
         tokio::select! {
             _ = folded.changed() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait) => self.target.rest().await,
             () = cancel.cancelled() => {}
         }
         Ok(())

@@ -128,4 +128,8 @@ pub trait Target: Send + Sync {
     /// Only when nothing changed. Not cancel-safe: once dropped, the outcome is unknown until the same batch
     /// is applied again.
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError>;
+
+    /// Nothing has been due for some seconds: gives back what others may be waiting for, such as a lock. The
+    /// next batch takes it again.
+    async fn rest(&self) {}
 }

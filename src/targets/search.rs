@@ -26,8 +26,8 @@ use crate::domain::{Action, Entity};
 
 /// A Tantivy index in a folder.
 ///
-/// The index's writer lock is taken with the first batch and kept until this is dropped, since a lock that
-/// is taken and given back with each batch is a lock that is missing when it is needed.
+/// The index's writer lock is taken with a batch, kept while batches follow, and given back when nothing has
+/// been due for a while, so that the team's own importer gets its turn.
 pub struct TantivyTarget {
     setting: Arc<Setting>,
     index: Arc<Mutex<SearchIndex>>,
@@ -143,6 +143,16 @@ impl Target for TantivyTarget {
             result
         })
         .await
+    }
+
+    async fn rest(&self) {
+        let rested = self.with_index(|index| {
+            index.rest();
+            Ok(())
+        });
+        if let Err(error) = rested.await {
+            tracing::warn!(target = self.setting.name, %error, "the index's writer was not given back");
+        }
     }
 }
 

@@ -96,6 +96,14 @@ impl SearchIndex {
         Ok(Index::open_in_dir(path).map_err(|error| fault(path, &error))?.schema())
     }
 
+    /// Gives the writer's lock back, once the merges that it has begun are done.
+    pub(super) fn rest(&mut self) {
+        let Some(Writer { writer, .. }) = self.open.as_mut().and_then(|open| open.writer.take()) else { return };
+        if let Err(error) = writer.wait_merging_threads() {
+            tracing::warn!(%error, "a merge of the index's segments failed, and is begun again another time");
+        }
+    }
+
     /// Gives up the writer with all that was not committed, and its lock.
     pub(super) fn close(&mut self) {
         self.open = None;

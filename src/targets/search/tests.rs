@@ -227,7 +227,11 @@ async fn an_index_that_another_writer_holds_is_unavailable_until_it_is_free() {
     drop(other);
     assert_eq!(target.apply(&batch).await.unwrap(), [Effect::Removed { rows: 1 }]);
     let locked_out: tantivy::Result<IndexWriter> = index.writer_with_num_threads(1, WRITER_BYTES);
-    assert!(locked_out.is_err(), "the lock is kept");
+    assert!(locked_out.is_err(), "the lock is kept while batches follow");
+
+    target.rest().await;
+    let importer: tantivy::Result<IndexWriter> = index.writer_with_num_threads(1, WRITER_BYTES);
+    drop(importer.expect("the lock was given back"));
     drop(target);
     writer(&index);
 }
