@@ -34,9 +34,9 @@ const BATCH_TASKS: u32 = 1_000;
 /// Tasks in a batch when a full batch has left more behind: a backlog is worth a longer transaction.
 const BATCH_TASKS_BEHIND: u32 = 10_000;
 /// How long a batch is taken to be at work before another process may take it over.
-const LEASE: Duration = Duration::from_secs(300);
+const LEASE: Duration = Duration::from_mins(5);
 /// Waits between tries at a target that is down: soon at first, then once a minute without end.
-const DOWN: Backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_secs(60) };
+const DOWN: Backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_mins(1) };
 /// How often the queue is looked at without being woken: a lost wake-up costs at most this.
 const SCAN_EVERY: Duration = Duration::from_secs(5);
 

@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn grows_to_the_cap_and_never_beyond_it() {
-        let backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_secs(60) };
+        let backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_mins(1) };
         let (high, low): (Dice, Dice) = (Arc::new(|| 1.0), Arc::new(|| 0.0));
         let waits: Vec<_> = (1..=9).map(|failures| backoff.wait(failures, &high).as_millis()).collect();
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);

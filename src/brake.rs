@@ -24,7 +24,7 @@ use crate::targets::{Removal, Target};
 const STEP_FACTS_MAX: u32 = 2_000;
 /// How long a count of the mirrored rows is good for: counting a large table takes long, and it changes by
 /// little in a minute.
-const BASIS_AGE_MAX: Duration = Duration::from_secs(60);
+const BASIS_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// A fact, and the rows that carrying it out would take.
 #[derive(Clone, Debug, PartialEq, Eq)]

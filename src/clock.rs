@@ -20,6 +20,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is where the time of day comes in")]
         Timestamp::from_datetime(chrono::Utc::now())
     }
 }

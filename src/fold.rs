@@ -20,7 +20,7 @@ const STEP_ENTRIES_MAX: u32 = 512;
 /// Bytes of entries in one step: a page of a feed is some 20 KiB, a settled batch up to 2 MiB.
 const STEP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Without a configured horizon: the longest retry schedule that is documented (Standard Webhooks, 75.6 h).
-const RETRY_HORIZON: Duration = Duration::from_secs(76 * 3600);
+const RETRY_HORIZON: Duration = Duration::from_hours(76);
 
 /// What a step did.
 #[derive(Clone, Debug, Default, PartialEq)]

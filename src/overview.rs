@@ -142,8 +142,10 @@ impl Overview {
         })
     }
 
+    /// # Panics
+    /// Never: every key is text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("an overview has string keys only")
+        serde_json::to_string(self).expect("an overview has text as keys only")
     }
 }

@@ -21,7 +21,7 @@ use crate::sources::feed::{FeedError, page::Record};
 use crate::store::{RunCounts, SharedStore, StoreError};
 
 /// How long a run is taken to be at work without a word: longer than one request with all its retries.
-const LEASE: Duration = Duration::from_secs(900);
+const LEASE: Duration = Duration::from_mins(15);
 /// Wait before a page is handed in again when the journal's queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(50);
 

@@ -23,11 +23,11 @@ const SCAN_EVERY: Duration = Duration::from_secs(1);
 /// Waits after the store could not be used.
 const STORE_DOWN: Backoff = Backoff { first: Duration::from_millis(200), cap: Duration::from_secs(5) };
 /// Waits after a run failed that may end well later; the schedule goes on beside it.
-const RUN_FAILED: Backoff = Backoff { first: Duration::from_secs(60), cap: Duration::from_secs(3600) };
+const RUN_FAILED: Backoff = Backoff { first: Duration::from_mins(1), cap: Duration::from_hours(1) };
 /// Tries of a run between two slots of its schedule.
 const RUN_TRIES_MAX: u32 = 5;
 /// Old bodies are removed that often, and that many at a time, so that no delivery waits for it long.
-const PURGE_EVERY: Duration = Duration::from_secs(3600);
+const PURGE_EVERY: Duration = Duration::from_hours(1);
 const PURGE_BATCH: u32 = 500;
 
 /// Folds what the journal gets, and lets the brake decide on it.

@@ -14,7 +14,7 @@ use crate::targets::{Effect, RecordFailure};
 /// a race with an importer and a deployment.
 pub const ATTEMPTS_MAX: u32 = 12;
 /// Waits between tries of one record.
-const RECORD: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_secs(900) };
+const RECORD: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_mins(15) };
 
 /// What became of `task`. `resumed` says that the target may have applied the batch before: what is absent
 /// then is gone by our own work.

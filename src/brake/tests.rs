@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn limits() -> config::Brake {
-    config::Brake { on: true, rows: 100, percent: 2.0, window: Duration::from_secs(86_400) }
+    config::Brake { on: true, rows: 100, percent: 2.0, window: Duration::from_hours(24) }
 }
 
 fn listing() -> Entity {

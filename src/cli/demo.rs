@@ -30,7 +30,7 @@ pub struct Demo {
 }
 
 /// How long a step of the tour may take before the demo is taken to have failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Demo {
     pub async fn run(self, clock: SharedClock) -> anyhow::Result<ExitCode> {

@@ -1,3 +1,5 @@
+//! How the daemon ends, and what the service manager hears of it.
+
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::sync::Arc;

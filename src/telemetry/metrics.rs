@@ -82,7 +82,12 @@ pub struct Known {
 impl From<&Config> for Known {
     fn from(config: &Config) -> Self {
         Self {
-            sources: config.sources.iter().map(|source| source.name.clone()).chain([OPERATOR.into()]).collect(),
+            sources: config
+                .sources
+                .iter()
+                .map(|source| source.name.clone())
+                .chain([OPERATOR.into()])
+                .collect(),
             targets: config
                 .targets
                 .iter()

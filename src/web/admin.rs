@@ -21,7 +21,6 @@ pub struct Admin {
 
 impl Admin {
     /// The routes of the operator's listener.
-    #[must_use]
     pub fn router(self) -> axum::Router {
         axum::Router::new()
             .route("/livez", get(async || "alive\n"))

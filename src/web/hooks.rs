@@ -78,7 +78,6 @@ impl Hooks {
     }
 
     /// The routes of the public listener, and nothing else.
-    #[must_use]
     pub fn router(self) -> axum::Router {
         axum::Router::new()
             .route("/hooks/{source}", post(plain))
@@ -91,7 +90,7 @@ impl Hooks {
         let answer = match self.take(source, event, request).await {
             Ok(receipt) => {
                 self.metrics.acknowledged(began.elapsed());
-                accepted(receipt)
+                accepted(&receipt)
             }
             Err(turned) => self.turn_away(source, &turned),
         };
@@ -211,7 +210,7 @@ async fn with_event(
     hooks.answer(&source, Some(&event), Request::from_parts(head, body)).await
 }
 
-fn accepted(receipt: Receipt) -> Response {
+fn accepted(receipt: &Receipt) -> Response {
     let text = match receipt {
         Receipt::Entry(seq) => format!("{{\"receipt\":\"{seq}\"}}"),
         Receipt::Ignored => "{\"receipt\":null,\"ignored\":true}".to_owned(),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::Evidence;
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn notice(action: Action, event_id: Option<&str>, at: Option<i64>) -> Notice {
     Notice {

@@ -1,3 +1,5 @@
+//! Exact reading: what comes out is what was sent, or a fault with its place.
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;

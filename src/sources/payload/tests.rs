@@ -1,3 +1,5 @@
+//! From a delivery to notices: envelopes, events, keys, and what is told of the rest.
+
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue};

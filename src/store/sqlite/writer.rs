@@ -74,13 +74,12 @@ impl Writer {
                 self.requests.recv_many(&mut requests, COMMIT_REQUESTS_MAX).await
             } else {
                 let receive = self.requests.recv_many(&mut requests, COMMIT_REQUESTS_MAX);
-                match tokio::time::timeout(PROBE_EVERY, receive).await {
-                    Ok(received) => received,
-                    Err(_) => {
-                        let result = self.probe().await;
-                        self.note(result.as_ref().err());
-                        continue;
-                    }
+                if let Ok(received) = tokio::time::timeout(PROBE_EVERY, receive).await {
+                    received
+                } else {
+                    let result = self.probe().await;
+                    self.note(result.as_ref().err());
+                    continue;
                 }
             };
             if received == 0 {
@@ -88,10 +87,10 @@ impl Writer {
             }
             self.commit(&mut requests).await;
         }
-        if let Some(connection) = self.connection.take() {
-            if let Err(error) = connection.close().await {
-                tracing::warn!(%error, "journal did not close cleanly");
-            }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "journal did not close cleanly");
         }
     }
 

@@ -1,3 +1,5 @@
+//! What a scrape sees.
+
 use std::collections::BTreeMap;
 
 use super::*;

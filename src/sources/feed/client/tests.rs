@@ -1,3 +1,5 @@
+//! Requests against scripted answers and real sockets: tries, waits, limits, and what is never told.
+
 use tokio::time::Instant;
 
 use super::*;

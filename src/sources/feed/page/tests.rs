@@ -1,3 +1,5 @@
+//! One answer of a feed as a page, and what is no page.
+
 use bytes::Bytes;
 
 use super::*;

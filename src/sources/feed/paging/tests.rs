@@ -1,3 +1,5 @@
+//! Where the next page lies, and where the feed ends, for every way of paging.
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Whole walks against scripted answers: when the checkpoint may move, and when it may not.
+
 use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;

@@ -1,3 +1,5 @@
+//! From when to when a run reads, and where that leaves the checkpoint.
+
 use super::*;
 use crate::sources::feed::testing::{DAY, NOW, at, feed};
 
