@@ -12,6 +12,7 @@ mod fold;
 mod journal;
 mod open;
 mod read;
+mod rows;
 mod writer;
 
 use std::fs::File;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sqlx::SqliteConnection;
 
-use super::fold::json;
+use super::rows::json;
 use crate::domain::{
     Entity, Outcome, Seq, Timestamp, TombstoneId,
     event::{Decided, Fact, HeldSet, Resolved, Settled, Settlement, Started, Topology},

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
-use super::fold::{action, key, tombstone};
+use super::rows::{action, key, tombstone};
 use crate::domain::{
     Entity, Key, Outcome, Seq, Timestamp,
     event::{Fact, Failure},

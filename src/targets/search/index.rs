@@ -98,7 +98,9 @@ impl SearchIndex {
 
     /// Gives the writer's lock back, once the merges that it has begun are done.
     pub(super) fn rest(&mut self) {
-        let Some(Writer { writer, .. }) = self.open.as_mut().and_then(|open| open.writer.take()) else { return };
+        let Some(Writer { writer, .. }) = self.open.as_mut().and_then(|open| open.writer.take()) else {
+            return;
+        };
         if let Err(error) = writer.wait_merging_threads() {
             tracing::warn!(%error, "a merge of the index's segments failed, and is begun again another time");
         }
