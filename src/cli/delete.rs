@@ -47,12 +47,14 @@ impl Delete {
         if self.dry_run {
             return dry_run(&parts, &entity, &keys).await;
         }
+        // Evidence of its own: whoever deletes by hand means it, also what a webhook told of an hour ago.
+        let command = format!("operator:{}", parts.holder);
         for keys in keys.chunks(KEYS_AT_ONCE) {
             let delivery = Delivery {
                 source: "operator".into(),
                 door: Door::Operator,
                 run: None,
-                notices: keys.iter().map(|key| notice(&entity, key)).collect(),
+                notices: keys.iter().map(|key| notice(&entity, key, &command)).collect(),
                 unreadable: vec![],
                 reason: self.reason.clone(),
                 body: None,
