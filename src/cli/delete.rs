@@ -86,8 +86,9 @@ fn key(line: &str) -> Result<Key, crate::domain::KeyFault> {
     Key::new(line.split('\t').map(ToOwned::to_owned).collect())
 }
 
-fn notice(entity: &Entity, key: &Key) -> Notice {
-    Notice { entity: entity.clone(), key: key.clone(), action: Action::Delete, evidence: Evidence::default() }
+fn notice(entity: &Entity, key: &Key, command: &str) -> Notice {
+    let evidence = Evidence { event_id: Some(command.to_owned()), ..Evidence::default() };
+    Notice { entity: entity.clone(), key: key.clone(), action: Action::Delete, evidence }
 }
 
 async fn dry_run(parts: &Parts, entity: &Entity, keys: &[Key]) -> anyhow::Result<ExitCode> {
