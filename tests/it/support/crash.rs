@@ -8,6 +8,7 @@
 pub mod daemon;
 pub mod home;
 pub mod journal;
+pub mod parts;
 
 use std::time::Duration;
 
