@@ -179,3 +179,28 @@ async fn i8_a_stop_while_a_settlement_waits_to_be_folded_begins_no_second_batch(
     assert_eq!(home.journal().outcomes("replica")[&7], ["deleted"]);
     assert_eq!(batches(&home), 1);
 }
+
+#[tokio::test]
+async fn i5_a_burst_that_is_folded_in_several_steps_is_decided_on_once() {
+    const BURST: u32 = 1_200;
+    let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
+    let parts = parts::open(&home).await;
+    let parts = Arc::new(parts);
+    let mut heard = tokio::task::JoinSet::new();
+    for number in 1..=BURST {
+        let parts = parts.clone();
+        heard.spawn(async move { parts::hear(&parts, number).await });
+    }
+    heard.join_all().await;
+    let (progress, _folded) = watch::channel(0);
+    let stop = CancellationToken::new();
+    let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
+    until("every task", async || {
+        parts.store.queue("replica").await.unwrap().due == u64::from(BURST)
+            && parts.store.position().await.unwrap() == parts.store.head().await.unwrap()
+    })
+    .await;
+    stop.cancel();
+    pipeline.await.unwrap().unwrap();
+    home.journal().assert_every_step_has_its_cause();
+}
