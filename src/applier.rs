@@ -88,10 +88,11 @@ impl Applier {
             // Seen before looking: what is folded while we work wakes us again.
             folded.mark_unchanged();
             let outcome = async {
-                if std::mem::take(&mut resume) {
-                    self.resume(&cancel).await.inspect_err(|_| resume = true)?;
+                if resume {
+                    resume = !self.resume(&cancel).await?;
                 }
-                self.drain(&cancel).await
+                // What may have been carried out already is not taken for new.
+                if resume { Ok(()) } else { self.drain(&cancel).await }
             }
             .await;
             match outcome {
@@ -113,8 +114,14 @@ impl Applier {
         Ok(())
     }
 
-    /// Finishes the batches that a crash left open.
-    async fn resume(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
+    /// Finishes the batches that a crash, or a journal that could not be written, left open; `false` if it
+    /// was kept from that.
+    async fn resume(&self, cancel: &CancellationToken) -> Result<bool, StoreError> {
+        // The last of them may not be folded yet, and would not be seen.
+        let head = self.store.head().await?.seq;
+        if !self.folded_to(head, cancel).await {
+            return Ok(false);
+        }
         for open in self.store.open_batches(self.target.name()).await? {
             tracing::info!(
                 target = self.target.name(),
@@ -123,11 +130,13 @@ impl Applier {
                 "resuming a batch"
             );
             let leased = Leased { number: open.number, tasks: open.tasks, resumed: true };
-            let Some(settled) = self.carry_out(leased, cancel).await? else { return Ok(()) };
+            let Some(settled) = self.carry_out(leased, cancel).await? else { return Ok(false) };
             let seq = self.intake.note(Event::Settled(settled)).await?;
-            self.folded_to(seq, cancel).await;
+            if !self.folded_to(seq, cancel).await {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Applies batch after batch until nothing is due. While one is applied, the one before is settled and
@@ -145,7 +154,9 @@ impl Applier {
                     return Ok(());
                 }
                 // From the start again, once everything settled has left the queue.
-                self.folded_to(round.settled, cancel).await;
+                if !self.folded_to(round.settled, cancel).await {
+                    return Ok(());
+                }
                 next = self.lease(&mut round).await?;
                 if next.is_none() {
                     return Ok(());
@@ -312,12 +323,12 @@ impl Applier {
         }
     }
 
-    /// Waits until the journal is folded up to `seq`.
-    async fn folded_to(&self, seq: Seq, cancel: &CancellationToken) {
+    /// Waits until the journal is folded up to `seq`; `false` if cancelled, or if the folding ended, before
+    /// that: the queue tells what was true once, and nothing may be taken from it.
+    async fn folded_to(&self, seq: Seq, cancel: &CancellationToken) -> bool {
         let mut folded = self.folded.clone();
-        let reached = async { folded.wait_for(|reached| *reached >= seq).await.map(drop) };
-        // Cancelled, or the folding ended: either way the loop that called ends soon.
-        let _ = cancel.run_until_cancelled(reached).await;
+        let reached = async { folded.wait_for(|reached| *reached >= seq).await.is_ok() };
+        cancel.run_until_cancelled(reached).await.unwrap_or(false)
     }
 
     /// Waits until something may be due.

@@ -71,18 +71,32 @@ impl Pipeline {
         Ok(())
     }
 
-    /// One step of folding, then one of braking; `false` when there was nothing to do.
+    /// Folds to the journal's end, then brakes once; `false` when there was nothing to do.
     async fn round(&mut self) -> Result<bool, StoreError> {
-        let folded = fold::step(&self.store).await?;
-        self.count(&folded).await?;
-        // Sent even if nothing moved: another process may have folded for us.
+        // The end as it is now: the last decision stands before it, and is not taken again; what comes in
+        // meanwhile does not keep the brake waiting.
+        let end = self.store.head().await?.seq;
+        let mut moved = false;
+        loop {
+            let folded = fold::step(&self.store).await?;
+            self.count(&folded).await?;
+            moved |= folded.entries > 0;
+            self.reached(folded.reached);
+            if folded.entries == 0 || folded.reached >= end {
+                break;
+            }
+        }
+        let decided = self.brake.step().await?;
+        Ok(moved || decided.is_some())
+    }
+
+    /// Tells how far the journal is folded, be it by us or by another process.
+    fn reached(&self, seq: Seq) {
         self.progress.send_if_modified(|reached| {
-            let moved = *reached != folded.reached;
-            *reached = folded.reached;
+            let moved = *reached != seq;
+            *reached = seq;
             moved
         });
-        let decided = self.brake.step().await?;
-        Ok(folded.entries > 0 || decided.is_some())
     }
 
     async fn count(&self, folded: &Folded) -> Result<(), StoreError> {

@@ -1,0 +1,206 @@
+//! I2, I8: the moments at which a crash, a full disk or a stop hurts most, one by one, without chance.
+
+#![allow(clippy::unwrap_used, reason = "a test's own steps")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use expunged::app::Parts;
+use expunged::domain::Entity;
+use expunged::store::Health;
+use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
+use sqlx::{AssertSqlSafe, Connection};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::crash::home::open;
+use crate::support::crash::{Home, Setup, parts, until};
+
+/// Where the process ends.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// The batch is noted, and its target has not seen it.
+    Noted,
+    /// The target has committed, and nobody knows.
+    Committed,
+}
+
+/// A target within a process that ends at `moment`: what awaits it never goes on.
+struct Ending {
+    inner: Arc<dyn Target>,
+    moment: Moment,
+    reached: Arc<Notify>,
+}
+
+#[async_trait]
+impl Target for Ending {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn check(&self) -> Result<Vec<Finding>, TargetError> {
+        self.inner.check().await
+    }
+
+    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
+        self.inner.mirrored(entity).await
+    }
+
+    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
+        self.inner.weigh(removals).await
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
+        if matches!(self.moment, Moment::Committed) {
+            self.inner.apply(batch).await?;
+        }
+        self.reached.notify_one();
+        std::future::pending().await
+    }
+}
+
+/// Lets a process end at `moment`, and another one go on; what the journal tells of the listings then.
+async fn told_after_a_crash(target: &str, moment: Moment) -> BTreeSet<String> {
+    let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
+    let numbers = BTreeSet::from([3, 5, 8]);
+    {
+        let parts = parts::open(&home).await;
+        for number in &numbers {
+            parts::hear(&parts, *number).await;
+        }
+        let (_progress, folded) = watch::channel(parts::release(&parts).await);
+        let reached = Arc::new(Notify::new());
+        let inner = parts::target(&parts, target).await;
+        let ending = Arc::new(Ending { inner, moment, reached: reached.clone() });
+        let applier = tokio::spawn(parts::applier(&parts, ending, folded).run(CancellationToken::new()));
+        reached.notified().await;
+        applier.abort();
+        assert!(applier.await.unwrap_err().is_cancelled());
+    }
+    let parts = parts::open(&home).await;
+    let (progress, folded) = watch::channel(0);
+    let stop = CancellationToken::new();
+    let inner = parts::target(&parts, target).await;
+    let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
+    let applier = tokio::spawn(parts::applier(&parts, inner, folded).run(stop.clone()));
+    until("the queue to be empty", async || parts.store.queue(target).await.unwrap().due == 0).await;
+    stop.cancel();
+    pipeline.await.unwrap().unwrap();
+    applier.await.unwrap().unwrap();
+
+    let outcomes = home.journal().outcomes(target);
+    assert_eq!(outcomes.keys().copied().collect::<BTreeSet<_>>(), numbers);
+    assert!(outcomes.values().all(|ends| ends.len() == 1), "{outcomes:?}");
+    outcomes.into_values().flatten().collect()
+}
+
+#[tokio::test]
+async fn i8_what_a_target_committed_before_the_crash_is_told_as_already_deleted() {
+    for target in ["replica", "search"] {
+        let told = told_after_a_crash(target, Moment::Committed).await;
+        assert_eq!(told, BTreeSet::from(["already_deleted".to_owned()]), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn i8_what_no_target_saw_before_the_crash_is_told_as_deleted() {
+    for target in ["replica", "search"] {
+        let told = told_after_a_crash(target, Moment::Noted).await;
+        assert_eq!(told, BTreeSet::from(["deleted".to_owned()]), "{target}");
+    }
+}
+
+/// Makes the journal refuse entries of one kind, as a disk does that is full just then.
+async fn refuse(home: &Home, kind: &str) {
+    let trigger = format!(
+        "CREATE TRIGGER full BEFORE INSERT ON journal WHEN NEW.kind = '{kind}'
+         BEGIN SELECT RAISE(ABORT, 'full'); END"
+    );
+    let mut journal = open(&home.journal_file()).await;
+    sqlx::raw_sql(AssertSqlSafe(trigger)).execute(&mut journal).await.unwrap();
+    journal.close().await.unwrap();
+}
+
+async fn accept(home: &Home) {
+    let mut journal = open(&home.journal_file()).await;
+    sqlx::raw_sql("DROP TRIGGER full").execute(&mut journal).await.unwrap();
+    journal.close().await.unwrap();
+}
+
+/// A released deletion of one listing, at a home.
+async fn one_released() -> (Home, Parts, watch::Sender<i64>, watch::Receiver<i64>) {
+    let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
+    let parts = parts::open(&home).await;
+    parts::hear(&parts, 7).await;
+    let (progress, folded) = watch::channel(parts::release(&parts).await);
+    (home, parts, progress, folded)
+}
+
+fn batches(home: &Home) -> usize {
+    home.journal().of_kind("started").count()
+}
+
+/// The applier itself has this many receivers of the progress, and one more while it waits for it.
+const RECEIVERS: usize = 2;
+
+#[tokio::test]
+async fn i8_a_batch_whose_settlement_was_not_written_is_resumed_even_before_it_is_folded() {
+    let (home, parts, progress, folded) = one_released().await;
+    refuse(&home, "settled").await;
+    let stop = CancellationToken::new();
+    let target = parts::target(&parts, "replica").await;
+    let applier = tokio::spawn(parts::applier(&parts, target, folded).run(stop.clone()));
+
+    let health = parts.store.health();
+    until("the settlement to be refused", async || *health.borrow() != Health::Writable).await;
+    until("the next step", async || progress.receiver_count() > RECEIVERS || batches(&home) > 1).await;
+    accept(&home).await;
+    let reached = parts::release(&parts).await;
+    progress.send(reached).unwrap();
+    until("the settlement", async || !home.journal().outcomes("replica").is_empty()).await;
+    stop.cancel();
+    applier.await.unwrap().unwrap();
+    assert_eq!(home.journal().outcomes("replica")[&7], ["already_deleted"]);
+    assert_eq!(batches(&home), 1);
+}
+
+#[tokio::test]
+async fn i8_a_stop_while_a_settlement_waits_to_be_folded_begins_no_second_batch() {
+    let (home, parts, progress, folded) = one_released().await;
+    let stop = CancellationToken::new();
+    let target = parts::target(&parts, "replica").await;
+    let applier = tokio::spawn(parts::applier(&parts, target, folded).run(stop.clone()));
+
+    until("the settlement", async || !home.journal().outcomes("replica").is_empty()).await;
+    until("the wait for folding", async || progress.receiver_count() > RECEIVERS).await;
+    stop.cancel();
+    applier.await.unwrap().unwrap();
+    assert_eq!(home.journal().outcomes("replica")[&7], ["deleted"]);
+    assert_eq!(batches(&home), 1);
+}
+
+#[tokio::test]
+async fn i5_a_burst_that_is_folded_in_several_steps_is_decided_on_once() {
+    const BURST: u32 = 1_200;
+    let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
+    let parts = parts::open(&home).await;
+    let parts = Arc::new(parts);
+    let mut heard = tokio::task::JoinSet::new();
+    for number in 1..=BURST {
+        let parts = parts.clone();
+        heard.spawn(async move { parts::hear(&parts, number).await });
+    }
+    heard.join_all().await;
+    let (progress, _folded) = watch::channel(0);
+    let stop = CancellationToken::new();
+    let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
+    until("every task", async || {
+        parts.store.queue("replica").await.unwrap().due == u64::from(BURST)
+            && parts.store.position().await.unwrap() == parts.store.head().await.unwrap()
+    })
+    .await;
+    stop.cancel();
+    pipeline.await.unwrap().unwrap();
+    home.journal().assert_every_step_has_its_cause();
+}

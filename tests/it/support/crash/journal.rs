@@ -1,0 +1,77 @@
+//! The journal as an auditor reads it: the exported lines, without the program's own types.
+
+#![allow(clippy::unwrap_used, reason = "support of tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+pub struct Journal {
+    entries: BTreeMap<i64, (String, Value)>,
+}
+
+impl Journal {
+    pub fn parse(exported: &str) -> Self {
+        let entries = exported.lines().map(|line| {
+            let mut entry: Value = serde_json::from_str(line).unwrap();
+            let kind = entry["kind"].as_str().unwrap().to_owned();
+            (entry["seq"].as_i64().unwrap(), (kind, entry["body"].take()))
+        });
+        Self { entries: entries.collect() }
+    }
+
+    /// Entries of one kind, oldest first.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (i64, &'a Value)> {
+        self.entries.iter().filter(move |(_, (of, _))| of == kind).map(|(seq, (_, body))| (*seq, body))
+    }
+
+    /// The listings that entry `seq` heard of; none if it heard of nothing.
+    pub fn heard_at(&self, seq: i64) -> Vec<u32> {
+        let heard = self.entries.get(&seq).filter(|(kind, _)| kind == "heard");
+        heard.map_or(vec![], |(_, body)| body["notices"].as_array().unwrap().iter().map(number).collect())
+    }
+
+    /// All listings that were heard of.
+    pub fn heard(&self) -> BTreeSet<u32> {
+        self.of_kind("heard").flat_map(|(seq, _)| self.heard_at(seq)).collect()
+    }
+
+    /// For each listing, what became of it at `target`, tries that failed and will be tried again aside.
+    pub fn outcomes(&self, target: &str) -> BTreeMap<u32, Vec<String>> {
+        let mut outcomes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for (_, settled) in self.of_kind("settled").filter(|(_, settled)| settled["target"] == target) {
+            for result in settled["results"].as_array().unwrap() {
+                if result["failure"]["retry_at"].is_null() {
+                    let outcome = result["outcome"].as_str().unwrap().to_owned();
+                    outcomes.entry(number(result)).or_default().push(outcome);
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Every removal names the entry that heard of it (I9), and the brake decided on each fact once.
+    pub fn assert_every_step_has_its_cause(&self) {
+        for (seq, settled) in self.of_kind("settled") {
+            for result in settled["results"].as_array().unwrap() {
+                let cause = result["fact"][1].as_i64().unwrap();
+                let named = cause < seq && self.heard_at(cause).contains(&number(result));
+                assert!(named, "entry {seq} names {cause} as the cause of {result}");
+            }
+        }
+        let mut decided = BTreeSet::new();
+        for (seq, decision) in self.of_kind("decided") {
+            let held =
+                decision["held"].as_array().into_iter().flatten().filter_map(|set| set["facts"].as_array());
+            let facts = decision["released"].as_array().into_iter().chain(held).flatten();
+            for fact in facts {
+                assert!(decided.insert(fact.to_string()), "entry {seq} decides on {fact} again");
+            }
+        }
+    }
+}
+
+/// The number of the listing that a notice or a settlement names.
+fn number(named: &Value) -> u32 {
+    named["key"][1].as_str().unwrap().trim_start_matches('W').parse().unwrap()
+}
