@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,9 @@ use crate::web::Listener;
 use crate::web::admin::Admin;
 use crate::web::hooks::Hooks;
 
+/// Connections that wait to be accepted: a burst of one upstream's bulk deletion (500) from several at once. The
+/// kernel caps it (`net.core.somaxconn`, 4,096 by default).
+const BACKLOG: u32 = 4_096;
 /// Listeners use the whole time to drain; what they cut then still has to end.
 const CUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -140,8 +143,8 @@ pub async fn serve(
 ) -> anyhow::Result<Ending> {
     let parts = Parts::open(config, clock, true).await?;
     let server = parts.config.server.clone();
-    let hooks = bind(server.hooks, "server.hooks").await?;
-    let admin = bind(server.admin, "server.admin").await?;
+    let hooks = bind(server.hooks, "server.hooks")?;
+    let admin = bind(server.admin, "server.admin")?;
     let addresses = Listening { hooks: hooks.local_addr()?, admin: admin.local_addr()? };
     if !parts.config.brake.on {
         tracing::warn!("the brake is off: nothing stops a mass deletion");
@@ -166,8 +169,15 @@ pub async fn serve(
     Ok(ending)
 }
 
-async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A daemon that restarts need not wait for its predecessor's last connections.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().with_context(|| {
         format!("cannot listen on {address} ({setting}): is another process using it? choose another port")
     })
 }
