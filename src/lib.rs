@@ -49,17 +49,17 @@
 //!
 //! # Floors
 //!
-//! Modules use only what is on a floor below, or beside them where this list puts them together; a test holds it.
+//! A module uses only what stands on a floor below it, or before a "then" on its own; a test reads this table and
+//! holds it.
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`domain`], [`clock`], [`backoff`] |
-//! | 1 | [`config`], [`telemetry`] |
-//! | 2 | [`store`], [`targets`], [`sources`] |
-//! | 3 | [`intake`], then [`fold`], [`brake`], [`applier`], [`reconcile`], [`overview`] |
+//! | 0 | [`domain`], [`backoff`], then [`clock`] |
+//! | 1 | [`config`], then [`telemetry`] |
+//! | 2 | [`store`], [`targets`], [`sources`], [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
+//! | 3 | [`intake`], then [`fold`], [`brake`], [`reconcile`], [`overview`], then [`applier`] |
 //! | 4 | [`web`], [`schedule`], [`lifecycle`] |
-//! | 5 | [`app`], [`cli`] |
-//! | – | [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
+//! | 5 | [`app`], then [`cli`] |
 
 pub mod app;
 pub mod applier;

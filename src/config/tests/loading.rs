@@ -91,7 +91,10 @@ fn i10_no_secret_shows_in_the_debug_text_of_a_configuration() {
 #[test]
 fn the_file_that_comes_with_the_daemon_loads() {
     let text = include_str!("../../../config/expunged.toml");
-    let config = parse_in(text, &example_env()).unwrap();
+    let given = Given::default()
+        .with("/run/credentials/expunged.service/secret_repliers", "hook-secret-1\n")
+        .with("/run/credentials/expunged.service/secret_repliers-api-key", "key-2\n");
+    let config = parse_in(text, &given).unwrap();
     assert_eq!(config.state, State::default());
     assert_eq!(config.targets.len(), 2);
 }
