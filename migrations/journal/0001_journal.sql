@@ -27,8 +27,8 @@ CREATE TABLE leases (
     until  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
--- A row that is written to see whether writing works.
+-- A row that is written to see whether there is room for a delivery, and is taken away again.
 CREATE TABLE probe (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    at INTEGER NOT NULL
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    room BLOB    NOT NULL
 );

@@ -2,9 +2,12 @@
 //! around both.
 
 mod arrows;
+mod beside;
 mod crash_points;
 mod deploy;
+mod disk_full;
 mod front_door;
+mod process;
 mod readme;
 mod recovery;
 mod support;

@@ -21,6 +21,12 @@ const COMMIT_REQUESTS_MAX: usize = 512;
 /// mended, seldom enough to leave a full disk alone.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
+/// Written to see whether there is room: the largest body that is taken by default. A smaller probe fits onto
+/// a disk that is full for deliveries, and says ready where none would be acknowledged.
+const PROBE_BYTES: i64 = 1 << 20;
+const PROBE: &str = "INSERT INTO probe (id, room) VALUES (1, zeroblob(?))";
+const PROBE_END: &str = "DELETE FROM probe";
+
 type Answer = oneshot::Sender<Result<Vec<Seq>, StoreError>>;
 
 /// One request's drafts, and where the answer goes.
@@ -173,15 +179,16 @@ impl Writer {
         Ok(head.seq + 1)
     }
 
-    /// Writes a row and syncs it, as a request would.
+    /// Writes and syncs as much as the largest request would, and takes it away again: the pages that this
+    /// leaves free are used by the next requests.
     async fn probe(&mut self) -> Result<(), StoreError> {
         let result = async {
             let connection = self.connection().await?;
-            sqlx::query(
-                "INSERT INTO probe (id, at) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET at = at + 1",
-            )
-            .execute(connection)
-            .await?;
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(PROBE_END).execute(&mut *transaction).await?;
+            sqlx::query(PROBE).bind(PROBE_BYTES).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            sqlx::query(PROBE_END).execute(connection).await?;
             Ok(())
         }
         .await;

@@ -48,7 +48,7 @@ pub struct Setup {
     pub brake_rows: u64,
     /// Where the state lies; within the home if relative.
     pub state: PathBuf,
-    /// More of the configuration.
+    /// More of the configuration; `{folder}` is the home's.
     pub more: String,
     pub hooks_port: u16,
 }
@@ -125,6 +125,7 @@ impl Home {
     fn config(&self) -> String {
         let Setup { brake_rows, hooks_port, more, .. } = &self.setup;
         let (folder, journal) = (self.folder.path().display(), self.journal_file());
+        let more = more.replace("{folder}", &folder.to_string());
         format!(
             r#"
 server = {{ hooks = "127.0.0.1:{hooks_port}", admin = "127.0.0.1:0" }}
