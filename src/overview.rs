@@ -1,12 +1,10 @@
 //! How everything stands, read in one go: for `expunged status`, `/api/v1/status` and the gauges.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::domain::{Entity, Timestamp};
+use crate::domain::Timestamp;
 use crate::store::{Health, Hold, Parked, Queue, Run, SharedStore, StoreError, Tally};
 use crate::telemetry::metrics::Metrics;
 
@@ -121,13 +119,7 @@ impl Standing {
             }
         }
         metrics.holds_open(self.holds.len() as u64);
-        let mut held: BTreeMap<&Entity, u64> = BTreeMap::new();
-        for hold in &self.holds {
-            *held.entry(&hold.entity).or_default() += hold.facts;
-        }
-        for (entity, facts) in held {
-            metrics.held(entity, facts);
-        }
+        metrics.held(self.holds.iter().map(|hold| (&hold.entity, hold.facts)));
     }
 }
 

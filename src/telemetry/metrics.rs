@@ -9,7 +9,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use families::{
@@ -174,8 +174,8 @@ impl Metrics {
                 self.settled(target, entity, outcome, 0);
             }
             self.rows_removed(target, entity, 0);
-            self.held(entity, 0);
         }
+        self.held([]);
     }
 
     fn source(&self, name: &str) -> String {
@@ -290,10 +290,15 @@ impl Metrics {
         self.families.holds_open.set(gauge(holds));
     }
 
-    /// Tombstones of an entity that wait for a person.
-    pub fn held(&self, entity: &Entity, tombstones: u64) {
-        let labels = OfEntity { entity: self.entity(entity) };
-        self.families.held_tombstones.get_or_create(&labels).set(gauge(tombstones));
+    /// Tombstones that wait for a person, by hold; of an entity that is not named, none do.
+    pub fn held<'a>(&self, holds: impl IntoIterator<Item = (&'a Entity, u64)>) {
+        let mut held: BTreeMap<String, u64> = self.entities.iter().map(|name| (name.clone(), 0)).collect();
+        for (entity, tombstones) in holds {
+            *held.entry(self.entity(entity)).or_default() += tombstones;
+        }
+        for (entity, tombstones) in held {
+            self.families.held_tombstones.get_or_create(&OfEntity { entity }).set(gauge(tombstones));
+        }
     }
 
     /// Open connections of a listener.

@@ -127,7 +127,7 @@ fn modules_use_only_what_stands_below_them() {
         for used in names_behind(&source.code, "crate::") {
             match floors.get(used) {
                 None => {
-                    faults.push(format!("{}: write `crate::` with a module behind it: {used}", source.path))
+                    faults.push(format!("{}: write `crate::` with a module behind it: {used}", source.path));
                 }
                 Some(below) if used != *own && *below >= floors[*own] => {
                     faults.push(format!("{}: {own} may not use {used}", source.path));

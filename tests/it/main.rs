@@ -1,6 +1,8 @@
 //! The one integration-test binary: the library from outside, the program as a process, and what lies
 //! around both.
 
+#![allow(clippy::unwrap_used, reason = "what a test does not expect fails it, in its support too")]
+
 mod arrows;
 mod beside;
 mod crash_points;

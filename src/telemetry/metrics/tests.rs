@@ -106,6 +106,17 @@ fn counts_add_up_and_gauges_hold_the_last_value() {
 }
 
 #[test]
+fn what_is_no_longer_held_is_no_longer_counted() {
+    let metrics = metrics();
+    let listing = Entity::new("listing");
+    let series = r#"expunged_held_tombstones{entity="listing"}"#;
+    metrics.held([(&listing, 40), (&listing, 2)]);
+    assert_eq!(samples(&metrics).get(series), Some(&42.0));
+    metrics.held([]);
+    assert_eq!(samples(&metrics).get(series), Some(&0.0));
+}
+
+#[test]
 fn names_that_the_configuration_does_not_have_share_one_series() {
     let metrics = metrics();
     let before = samples(&metrics).len();

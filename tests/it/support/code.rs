@@ -190,7 +190,7 @@ fn item_length(item: &str, start: usize) -> usize {
 
 #[test]
 fn comments_quotes_and_tests_are_no_code() {
-    let text = r####"
+    let text = r##"
 use a::b; // use c::d
 /* e /* f */ g */ let h = "i \" j"; let k = r#"l " m"#; let n = 'o'; let p = '\''; let q: &'static str = br"r";
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests;
 #[cfg(test)]
 pub mod testing { fn s() { "}" } }
 fn t() {}
-"####;
+"##;
     let (code, modules) = without_tests(&blanked(text));
     let words: Vec<&str> =
         code.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
