@@ -60,7 +60,7 @@ fn i4_what_is_not_a_page_is_refused_as_a_whole_and_by_name() {
         (br#"{"items":{}}"#, "record 1, key part 1 (/id): missing"),
         (br#"{"items":[1]}"#, "record 1, key part 1 (/id): missing"),
         (br#"{"items":[{"id":"1"},{"id":null}]}"#, "record 2, key part 1 (/id): null"),
-        (br#"{"items":[{"id":""}]}"#, "record 1, key part 1 (/id): key part 1 is empty"),
+        (br#"{"items":[{"id":""}]}"#, "record 1, key part 1 (/id): empty"),
         (br#"{"items":[{"id":1e400}]}"#, "record 1, key part 1 (/id): a number with an exponent"),
         (br#"{"items":[{"id":"1","id":"2"}]}"#, "a name that stands more than once"),
         (br#"{"items":[{"id":"1","at":"yesterday"}]}"#, "record 1, update time (/at): not a time"),
