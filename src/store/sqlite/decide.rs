@@ -42,6 +42,9 @@ const SETTLE: &str =
       removed = removed OR ?3 IN ('deleted', 'already_deleted')
     FROM json_each(?2) AS f
     WHERE target = ?1 AND tombstone = CAST(f.key AS INTEGER) AND cause = f.value";
+/// What went belongs to the record: a later fact that has opened the task again finds it gone by our own work.
+const REMOVED: &str = "UPDATE tasks SET removed = 1 FROM json_each(?2) AS f
+    WHERE target = ?1 AND tombstone = CAST(f.key AS INTEGER) AND cause <> f.value";
 const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = attempts + 1, due_at = ?5,
       code = ?6, message = ?7, settled = ?8
     WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
@@ -149,7 +152,11 @@ pub async fn settled(
         }
     }
     for (outcome, facts) in ended {
-        let query = sqlx::query(SETTLE).bind(settled.target.as_str()).bind(object(&facts)?);
+        let (target, facts) = (settled.target.as_str(), object(&facts)?);
+        if matches!(outcome, Outcome::Deleted | Outcome::AlreadyDeleted) {
+            sqlx::query(REMOVED).bind(target).bind(facts.as_str()).execute(&mut *connection).await?;
+        }
+        let query = sqlx::query(SETTLE).bind(target).bind(facts);
         query.bind(outcome.as_str()).bind(seq).execute(&mut *connection).await?;
     }
     sqlx::query(UNBATCH).bind(settled.batch).execute(connection).await?;
