@@ -96,6 +96,8 @@ pub struct Brake {
     intake: Intake,
     clock: SharedClock,
     targets: Vec<Arc<dyn Target>>,
+    /// The last decision: nothing is decided before it is folded, since its facts still seem to await one.
+    decided: Seq,
     /// Entity → mirrored rows and when they were counted. A measurement, not a state: it may be lost.
     basis: BTreeMap<Entity, (u64, Instant)>,
     /// Entity → the largest mean weight of a record seen: what one is taken for while a target is down.
@@ -111,12 +113,15 @@ impl Brake {
         clock: SharedClock,
         targets: Vec<Arc<dyn Target>>,
     ) -> Self {
-        Self { limits, store, intake, clock, targets, basis: BTreeMap::new(), mean: BTreeMap::new() }
+        Self { limits, store, intake, clock, targets, decided: 0, basis: BTreeMap::new(), mean: BTreeMap::new() }
     }
 
     /// Decides on the oldest facts that await it, and notes the decision in the journal; `None` when nothing
-    /// awaits. The caller folds before the next step.
+    /// awaits, or while the last decision is not folded.
     pub async fn step(&mut self) -> Result<Option<Decided>, StoreError> {
+        if self.store.position().await?.seq < self.decided {
+            return Ok(None);
+        }
         let awaiting = self.store.awaiting(STEP_FACTS_MAX).await?;
         if awaiting.is_empty() {
             return Ok(None);
@@ -134,7 +139,7 @@ impl Brake {
                 "the brake holds deletions back: review with `expunged holds list`"
             );
         }
-        self.intake.note(Event::Decided(decided.clone())).await?;
+        self.decided = self.intake.note(Event::Decided(decided.clone())).await?;
         Ok(Some(decided))
     }
 

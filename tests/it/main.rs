@@ -2,4 +2,5 @@
 
 mod support;
 
+mod brake;
 mod same_result;

@@ -145,16 +145,7 @@ impl Rig {
 
     /// Hands notices in through a door.
     pub async fn record(&self, door: Door, notices: Vec<Notice>) -> Seq {
-        let delivery = Delivery {
-            source: "repliers".into(),
-            door,
-            run: None,
-            notices,
-            unreadable: vec![],
-            reason: None,
-            body: None,
-        };
-        self.parts.intake.record(delivery).await.unwrap()
+        self.parts.intake.record(delivery(door, notices)).await.unwrap()
     }
 
     pub async fn story(&self, key: &Key) -> Option<Story> {
@@ -163,6 +154,18 @@ impl Rig {
 
     pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+}
+
+pub fn delivery(door: Door, notices: Vec<Notice>) -> Delivery {
+    Delivery {
+        source: "repliers".into(),
+        door,
+        run: None,
+        notices,
+        unreadable: vec![],
+        reason: None,
+        body: None,
     }
 }
 
