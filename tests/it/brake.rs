@@ -112,6 +112,21 @@ async fn i5_all_doors_together_never_pass_the_allowance_within_the_window_over_r
 }
 
 #[tokio::test]
+async fn i5_the_share_is_of_what_was_there_however_fast_it_shrinks() {
+    let world = World::new("[brake]\nrows = 1\npercent = 50", 1_000, 1);
+    let rig = world.running().await;
+    for start in (0..1_000).step_by(50) {
+        rig.record(Door::Webhook, world.deletions(start..start + 50)).await;
+        if start % 200 == 0 {
+            rig.quiet().await;
+        }
+    }
+    rig.quiet().await;
+    assert!(world.target.rows_gone() <= 500, "{} of 1,000 rows went", world.target.rows_gone());
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn i5_a_backlog_of_single_deliveries_is_decided_once() {
     let world = World::new("[brake]\nrows = 100000", 3_000, 1);
     let mut rig = world.rig().await;

@@ -45,6 +45,7 @@ const SETTLE: &str =
 /// What went belongs to the record: a later fact that has opened the task again finds it gone by our own work.
 const REMOVED: &str = "UPDATE tasks SET removed = 1 FROM json_each(?2) AS f
     WHERE target = ?1 AND tombstone = CAST(f.key AS INTEGER) AND cause <> f.value";
+const WENT: &str = "INSERT INTO removed (seq, target, entity, at, rows) VALUES (?, ?, ?, ?, ?)";
 const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = attempts + 1, due_at = ?5,
       code = ?6, message = ?7, settled = ?8
     WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
@@ -141,8 +142,10 @@ pub async fn batch_started(
 pub async fn settled(
     connection: &mut SqliteConnection,
     seq: Seq,
+    at: Timestamp,
     settled: &Settled,
 ) -> Result<(), StoreError> {
+    went(connection, seq, at, settled).await?;
     let mut ended: BTreeMap<Outcome, Vec<Fact>> = BTreeMap::new();
     for result in &settled.results {
         if result.failure.is_some() {
@@ -160,6 +163,26 @@ pub async fn settled(
         query.bind(outcome.as_str()).bind(seq).execute(&mut *connection).await?;
     }
     sqlx::query(UNBATCH).bind(settled.batch).execute(connection).await?;
+    Ok(())
+}
+
+/// Notes the rows that went, by entity, for the brake's window.
+async fn went(
+    connection: &mut SqliteConnection,
+    seq: Seq,
+    at: Timestamp,
+    settled: &Settled,
+) -> Result<(), StoreError> {
+    let mut rows: BTreeMap<&Entity, u64> = BTreeMap::new();
+    for result in settled.results.iter().filter(|result| result.rows > 0) {
+        let sum = rows.entry(&result.entity).or_default();
+        *sum = sum.saturating_add(result.rows);
+    }
+    for (entity, rows) in rows {
+        let query = sqlx::query(WENT).bind(seq).bind(settled.target.as_str()).bind(entity.as_str());
+        let query = query.bind(at.micros()).bind(i64::try_from(rows).unwrap_or(i64::MAX));
+        query.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
