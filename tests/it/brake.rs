@@ -16,7 +16,7 @@ use crate::support::memory::Memory;
 use crate::support::mirror;
 use crate::support::rig::{Rig, delivery, listing, notice, until};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A daemon over one target in memory, both of which outlive it.
 struct World {
@@ -211,7 +211,7 @@ async fn a_rejected_hold_leaves_its_records_and_a_repeat_of_them_does_not_bring_
     assert_eq!(decision(&rig, &listing("19")).await, "rejected");
     assert_eq!(rig.parts.store.holds(true).await.unwrap(), []);
     // A second deletion upstream is a new fact, and is asked about again.
-    world.later(Duration::from_secs(60));
+    world.later(Duration::from_mins(1));
     rig.record(Door::Webhook, world.deletions(19..20)).await;
     rig.quiet().await;
     assert_eq!(only_hold(&rig).await.facts, 1);
@@ -245,7 +245,7 @@ async fn a_relisting_takes_a_record_out_of_its_hold() {
     rig.record(Door::Feed, world.deletions(0..3)).await;
     rig.quiet().await;
     let hold = only_hold(&rig).await;
-    world.later(Duration::from_secs(60));
+    world.later(Duration::from_mins(1));
     let back = notice(&listing("2"), Action::Relisted, rig.now());
     rig.record(Door::Webhook, vec![back]).await;
     rig.quiet().await;

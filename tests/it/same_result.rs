@@ -21,7 +21,7 @@ use tower::ServiceExt;
 use crate::support::mirror::{self, HOOK_SECRET};
 use crate::support::rig::Rig;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// What an upstream told of one record, in its order; and the guard that the replica's row ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

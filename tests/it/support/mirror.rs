@@ -60,6 +60,8 @@ impl Environment for Given {
 /// A configuration over `folder`; `top` goes to the root, `repliers` into the source.
 pub fn config(folder: &Path, upstream: &str, top: &str, repliers: &str) -> Config {
     let folder = folder.display();
+    // What begins with a table's head is one of its own, and everything else is the state's.
+    let (state, top) = if top.starts_with('[') { ("", top) } else { (top, "") };
     let text = format!(
         r#"
 [server]
@@ -67,6 +69,7 @@ hooks = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 [state]
 url = "sqlite://{folder}/state.db"
+{state}
 {top}
 [sources.leadlex]
 preset = "leadlex"

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take; only a test that has failed waits that long.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Looks until it is so.
@@ -130,17 +130,36 @@ impl Rig {
 
     /// Waits until everything that was heard is folded, decided and settled.
     pub async fn quiet(&self) {
-        let store = &self.parts.store;
         until("everything is settled", async || {
-            let folded = store.head().await.unwrap() == store.position().await.unwrap();
-            let mut busy = store.tally().await.unwrap().awaiting;
+            let mut due = 0;
             for target in &self.targets {
-                busy += store.queue(target.name()).await.unwrap().due;
-                busy += store.open_batches(target.name()).await.unwrap().len() as u64;
+                due += self.parts.store.queue(target.name()).await.unwrap().due;
             }
-            folded && busy == 0
+            due == 0 && self.idle().await
         })
         .await;
+    }
+
+    /// As `quiet`, but for what failed and waits for a later try.
+    pub async fn quiet_or_waiting(&self) {
+        until("everything is settled or waits", async || {
+            let mut due = 0;
+            for target in &self.targets {
+                due += self.parts.store.due(target.name(), None, self.now(), 1).await.unwrap().len();
+            }
+            due == 0 && self.idle().await
+        })
+        .await;
+    }
+
+    async fn idle(&self) -> bool {
+        let store = &self.parts.store;
+        let mut open = 0;
+        for target in &self.targets {
+            open += store.open_batches(target.name()).await.unwrap().len();
+        }
+        let folded = store.head().await.unwrap() == store.position().await.unwrap();
+        folded && open == 0 && store.tally().await.unwrap().awaiting == 0
     }
 
     /// Hands notices in through a door.
