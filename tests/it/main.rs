@@ -6,4 +6,5 @@ mod support;
 
 mod applier;
 mod brake;
+mod feed_faults;
 mod same_result;
