@@ -6,5 +6,7 @@ mod support;
 
 mod applier;
 mod brake;
+mod door;
 mod feed_faults;
 mod same_result;
+mod state;
