@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::domain::{
-    Action, Entity, Event, Seq,
+    Action, Entity, Event, Seq, Timestamp,
     event::{Decided, Fact, HeldSet},
 };
 use crate::intake::Intake;
-use crate::store::{SharedStore, StoreError, Task};
+use crate::store::{Removed, SharedStore, StoreError, Task};
 use crate::targets::{Removal, Target};
 
 /// Facts decided at once: a burst in one decision, and a step that stays within tens of milliseconds.
@@ -43,9 +43,9 @@ pub struct Allowance {
     pub hold: Option<Seq>,
 }
 
-/// Rows of one entity that may go within the window. `mirrored` counts what is there, `gone` what went
-/// within the window: together they are what was there before, so that a shrinking table does not shrink
-/// its own protection.
+/// Rows of one entity that may go within the window. `before` counts what was there when the window began:
+/// what has gone since counts, so that the allowance does not shrink with the table, and what was only let
+/// go does not, since it is still there and would count twice.
 #[must_use]
 #[expect(
     clippy::cast_precision_loss,
@@ -53,8 +53,8 @@ pub struct Allowance {
     clippy::cast_sign_loss,
     reason = "a share of a number of rows, rounded down"
 )]
-pub fn allowed(limits: &config::Brake, mirrored: u64, gone: u64) -> u64 {
-    let share = (mirrored.saturating_add(gone) as f64 * limits.percent / 100.0).floor();
+pub fn allowed(limits: &config::Brake, before: u64) -> u64 {
+    let share = (before as f64 * limits.percent / 100.0).floor();
     limits.rows.max(share.max(0.0) as u64)
 }
 
@@ -96,7 +96,9 @@ pub struct Brake {
     intake: Intake,
     clock: SharedClock,
     targets: Vec<Arc<dyn Target>>,
-    /// Entity → mirrored rows and when they were counted. A measurement, not a state: it may be lost.
+    /// The last decision: nothing is decided before it is folded, since its facts still seem to await one.
+    decided: Seq,
+    /// Entity → rows before the window and when they were counted. A measurement, not a state: it may be lost.
     basis: BTreeMap<Entity, (u64, Instant)>,
     /// Entity → the largest mean weight of a record seen: what one is taken for while a target is down.
     mean: BTreeMap<Entity, u64>,
@@ -111,12 +113,24 @@ impl Brake {
         clock: SharedClock,
         targets: Vec<Arc<dyn Target>>,
     ) -> Self {
-        Self { limits, store, intake, clock, targets, basis: BTreeMap::new(), mean: BTreeMap::new() }
+        Self {
+            limits,
+            store,
+            intake,
+            clock,
+            targets,
+            decided: 0,
+            basis: BTreeMap::new(),
+            mean: BTreeMap::new(),
+        }
     }
 
     /// Decides on the oldest facts that await it, and notes the decision in the journal; `None` when nothing
-    /// awaits. The caller folds before the next step.
+    /// awaits, or while the last decision is not folded.
     pub async fn step(&mut self) -> Result<Option<Decided>, StoreError> {
+        if self.store.position().await?.seq < self.decided {
+            return Ok(None);
+        }
         let awaiting = self.store.awaiting(STEP_FACTS_MAX).await?;
         if awaiting.is_empty() {
             return Ok(None);
@@ -134,7 +148,7 @@ impl Brake {
                 "the brake holds deletions back: review with `expunged holds list`"
             );
         }
-        self.intake.note(Event::Decided(decided.clone())).await?;
+        self.decided = self.intake.note(Event::Decided(decided.clone())).await?;
         Ok(Some(decided))
     }
 
@@ -194,30 +208,35 @@ impl Brake {
             }
             let gone = gone.get(entity).copied().unwrap_or(0);
             let hold = holds.iter().find(|hold| hold.entity == *entity).map(|hold| hold.id);
-            let mirrored = self.mirrored(entity).await;
-            let allowed = allowed(&self.limits, mirrored, gone);
+            let before = self.before(entity, since).await?;
+            let allowed = allowed(&self.limits, before);
             allowances.insert(entity.clone(), Allowance { allowed, gone, hold });
         }
         Ok(allowances)
     }
 
-    /// The largest number of rows that a target mirrors; the last count while none can be asked.
-    async fn mirrored(&mut self, entity: &Entity) -> u64 {
+    /// The largest number of rows that a target mirrored at `since`: those that are there, and those that went.
+    /// The last count while no target can be asked.
+    async fn before(&mut self, entity: &Entity, since: Timestamp) -> Result<u64, StoreError> {
         let last = self.basis.get(entity).copied();
         if let Some((rows, counted)) = last
             && counted.elapsed() < BASIS_AGE_MAX
         {
-            return rows;
+            return Ok(rows);
         }
+        // Read before the rows are counted: what goes in between is missing, and not counted twice.
+        let removed = self.store.removed_since(since).await?;
         let mut rows = None;
         for target in &self.targets {
             if let Ok(count) = target.mirrored(entity).await {
-                rows = rows.max(Some(count));
+                let of_this = |it: &&Removed| it.target == target.name() && it.entity == *entity;
+                let gone = removed.iter().find(of_this).map_or(0, |it| it.rows);
+                rows = rows.max(Some(count.saturating_add(gone)));
             }
         }
         let rows = rows.or(last.map(|(rows, _)| rows)).unwrap_or(0);
         self.basis.insert(entity.clone(), (rows, Instant::now()));
-        rows
+        Ok(rows)
     }
 }
 

@@ -129,7 +129,7 @@ impl Step {
             }
             Event::Decided(decided) => fold.decided(seq, at, &decided, &self.topology).await,
             Event::Started(started) => fold.batch_started(seq, &started).await,
-            Event::Settled(settled) => fold.settled(seq, &settled).await,
+            Event::Settled(settled) => fold.settled(seq, at, &settled).await,
             Event::Resolved(resolved) => fold.resolved(seq, &resolved, &self.topology).await,
             Event::RunStarted(run) => fold.run_started(seq, at, &run).await,
             Event::RunEnded(run) => {

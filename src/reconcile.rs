@@ -21,7 +21,7 @@ use crate::sources::feed::{FeedError, page::Record};
 use crate::store::{RunCounts, SharedStore, StoreError};
 
 /// How long a run is taken to be at work without a word: longer than one request with all its retries.
-const LEASE: Duration = Duration::from_mins(15);
+pub const LEASE: Duration = Duration::from_mins(15);
 /// Wait before a page is handed in again when the journal's queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(50);
 
@@ -70,7 +70,7 @@ pub struct Reconciler {
     pub store: SharedStore,
     pub intake: Intake,
     pub clock: SharedClock,
-    /// Names this process on the lease.
+    /// Names this process on leases.
     pub holder: String,
 }
 
@@ -85,25 +85,27 @@ impl Reconciler {
         since: Option<Timestamp>,
         on_page: OnPage<'_>,
     ) -> Result<Report, RunError> {
-        let lease = format!("run:{}", source.name);
+        // A name for each run, since a process must not run twice at once either.
+        let holder = format!("{}/{:x}", self.holder, fastrand::u64(..));
+        let lease = Lease { name: format!("run:{}", source.name), holder };
         if !self.lease(&lease).await? {
             return Err(RunError::UnderWay);
         }
         let result = self.leased(source, since, &lease, on_page).await;
-        self.store.release_lease(&lease, &self.holder).await?;
+        self.store.release_lease(&lease.name, &lease.holder).await?;
         result
     }
 
-    async fn lease(&self, lease: &str) -> Result<bool, StoreError> {
+    async fn lease(&self, lease: &Lease) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        self.store.lease(lease, &self.holder, now, now.plus(LEASE)).await
+        self.store.lease(&lease.name, &lease.holder, now, now.plus(LEASE)).await
     }
 
     async fn leased(
         &self,
         source: &config::Source,
         since: Option<Timestamp>,
-        lease: &str,
+        lease: &Lease,
         on_page: OnPage<'_>,
     ) -> Result<Report, RunError> {
         let feed = source.feed.as_ref().ok_or_else(|| RunError::NoFeed(source.name.clone()))?;
@@ -166,6 +168,12 @@ impl Reconciler {
     }
 }
 
+/// The right to run a source, and who has it.
+struct Lease {
+    name: String,
+    holder: String,
+}
+
 fn notices(source: &config::Source, records: Vec<Record>) -> Vec<Notice> {
     let notice = |record: Record| Notice {
         entity: source.entity.clone(),
@@ -181,7 +189,7 @@ struct Pages<'r> {
     reconciler: &'r Reconciler,
     source: &'r config::Source,
     run: Seq,
-    lease: &'r str,
+    lease: &'r Lease,
     on_page: OnPage<'r>,
     read: u64,
     found: u64,

@@ -78,6 +78,9 @@ pub trait Store: Send + Sync {
     /// Rows released within the window, by entity.
     async fn spent_since(&self, since: Timestamp) -> Result<Vec<(Entity, u64)>, StoreError>;
 
+    /// Rows that targets confirmed as gone within the window.
+    async fn removed_since(&self, since: Timestamp) -> Result<Vec<Removed>, StoreError>;
+
     /// Holds, the newest first.
     async fn holds(&self, open_only: bool) -> Result<Vec<Hold>, StoreError>;
 
@@ -152,7 +155,7 @@ pub trait Fold: Send {
 
     async fn batch_started(&mut self, seq: Seq, started: &Started) -> Result<(), StoreError>;
 
-    async fn settled(&mut self, seq: Seq, settled: &Settled) -> Result<(), StoreError>;
+    async fn settled(&mut self, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError>;
 
     async fn resolved(
         &mut self,

@@ -84,6 +84,16 @@ CREATE TABLE spent (
     PRIMARY KEY (entity, at, seq)
 ) WITHOUT ROWID;
 
+-- What targets confirmed as gone, by target and entity, for the brake's window.
+CREATE TABLE removed (
+    seq    INTEGER NOT NULL,
+    target TEXT    NOT NULL,
+    entity TEXT    NOT NULL,
+    at     INTEGER NOT NULL,
+    rows   INTEGER NOT NULL,
+    PRIMARY KEY (at, seq, target, entity)
+) WITHOUT ROWID;
+
 CREATE TABLE runs (
     id          INTEGER PRIMARY KEY,        -- journal.seq of its start
     source      TEXT    NOT NULL,

@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::config;
 use crate::domain::Seq;
 use crate::fold::{self, Folded};
-use crate::reconcile::{Reconciler, RunError};
+use crate::reconcile::{self, Reconciler, RunError};
 use crate::store::{SharedStore, StoreError};
 use crate::telemetry::metrics::{Ended, Metrics};
 
@@ -146,7 +146,12 @@ impl Poller {
                 let run = self.reconciler.run(&self.source, None, &|_, _| {});
                 let Some(result) = cancel.run_until_cancelled(run).await else { return Ok(()) };
                 match result {
-                    Ok(_) | Err(RunError::UnderWay) => break,
+                    Ok(_) => break,
+                    // Another process is at it, or ended without giving its lease back: by then it is over.
+                    Err(RunError::UnderWay) => {
+                        cancel.run_until_cancelled(tokio::time::sleep(reconcile::LEASE)).await;
+                        continue;
+                    }
                     Err(RunError::Store(error)) if !error.retry_can_help() => return Err(error),
                     Err(error) => {
                         tracing::error!(source = self.source.name, %error, failures, "reconciliation failed, the checkpoint stays");

@@ -113,8 +113,13 @@ impl Tombstone {
             }
         }
         if known {
-            let first_by_feed = arrival.door == Door::Feed && self.told_by.webhook && !self.told_by.feed;
-            self.told(arrival.door);
+            // A repeat of a deletion tells nothing about a listing that stands since.
+            let stands = self.action == arrival.notice.action;
+            let first_by_feed =
+                stands && arrival.door == Door::Feed && self.told_by.webhook && !self.told_by.feed;
+            if stands {
+                self.told(arrival.door);
+            }
             return Hearing::Repeat { first_by_feed };
         }
         if !self.overtaken_by(arrival) {

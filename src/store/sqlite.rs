@@ -27,8 +27,8 @@ pub use open::OpenOptions;
 pub use writer::Writer;
 
 use super::{
-    Draft, Entry, Fold, Health, Hold, OpenBatch, Parked, Position, Queue, Run, Store, StoreError, Story,
-    Tally, Task,
+    Draft, Entry, Fold, Health, Hold, OpenBatch, Parked, Position, Queue, Removed, Run, Store, StoreError,
+    Story, Tally, Task,
 };
 use crate::domain::{Entity, Key, Seq, Timestamp};
 
@@ -141,6 +141,10 @@ impl Store for SqliteStore {
 
     async fn spent_since(&self, since: Timestamp) -> Result<Vec<(Entity, u64)>, StoreError> {
         read::spent_since(&self.projections, since).await
+    }
+
+    async fn removed_since(&self, since: Timestamp) -> Result<Vec<Removed>, StoreError> {
+        read::removed_since(&self.projections, since).await
     }
 
     async fn holds(&self, open_only: bool) -> Result<Vec<Hold>, StoreError> {

@@ -86,6 +86,14 @@ pub struct Hold {
     pub reason: Option<String>,
 }
 
+/// Rows of one entity that went at one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    pub target: String,
+    pub entity: Entity,
+    pub rows: u64,
+}
+
 /// A target's queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Queue {

@@ -3,13 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test does not expect fails it, in its support too")]
 
+mod applier;
 mod arrows;
 mod beside;
+mod brake;
 mod crash_points;
 mod deploy;
 mod disk_full;
+mod door;
+mod feed_faults;
 mod front_door;
 mod process;
 mod readme;
 mod recovery;
+mod same_result;
+mod state;
 mod support;

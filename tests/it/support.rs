@@ -1,7 +1,10 @@
-//! What tests of the whole share.
+//! What the tests share: the project's files, the program as a process, and its parts run in this one.
 
 pub mod code;
 pub mod crash;
+pub mod memory;
+pub mod mirror;
+pub mod rig;
 pub mod shell;
 
 use std::path::PathBuf;

@@ -38,11 +38,19 @@ const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gon
 const BATCH: &str =
     "INSERT INTO batches (number, target, members, holder, leased_until) VALUES (?, ?, ?, ?, ?)";
 const UNBATCH: &str = "DELETE FROM batches WHERE number = ?";
-const SETTLE: &str =
-    "UPDATE tasks SET state = 'done', outcome = ?3, code = NULL, message = NULL, settled = ?4,
+// Materialised, so that the few facts lead to their tasks: otherwise each task of the target is compared with
+// each fact, which is minutes for ten thousand.
+const SETTLE: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
+      (SELECT ?1, CAST(key AS INTEGER), value FROM json_each(?2))
+    UPDATE tasks SET state = 'done', outcome = ?3, code = NULL, message = NULL, settled = ?4,
       removed = removed OR ?3 IN ('deleted', 'already_deleted')
-    FROM json_each(?2) AS f
-    WHERE target = ?1 AND tombstone = CAST(f.key AS INTEGER) AND cause = f.value";
+    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause = f.cause";
+/// What went belongs to the record: a later fact that has opened the task again finds it gone by our own work.
+const REMOVED: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
+      (SELECT ?1, CAST(key AS INTEGER), value FROM json_each(?2))
+    UPDATE tasks SET removed = 1
+    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause <> f.cause";
+const WENT: &str = "INSERT INTO removed (seq, target, entity, at, rows) VALUES (?, ?, ?, ?, ?)";
 const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = attempts + 1, due_at = ?5,
       code = ?6, message = ?7, settled = ?8
     WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
@@ -139,8 +147,10 @@ pub async fn batch_started(
 pub async fn settled(
     connection: &mut SqliteConnection,
     seq: Seq,
+    at: Timestamp,
     settled: &Settled,
 ) -> Result<(), StoreError> {
+    went(connection, seq, at, settled).await?;
     let mut ended: BTreeMap<Outcome, Vec<Fact>> = BTreeMap::new();
     for result in &settled.results {
         if result.failure.is_some() {
@@ -150,10 +160,34 @@ pub async fn settled(
         }
     }
     for (outcome, facts) in ended {
-        let query = sqlx::query(SETTLE).bind(settled.target.as_str()).bind(object(&facts)?);
+        let (target, facts) = (settled.target.as_str(), object(&facts)?);
+        if matches!(outcome, Outcome::Deleted | Outcome::AlreadyDeleted) {
+            sqlx::query(REMOVED).bind(target).bind(facts.as_str()).execute(&mut *connection).await?;
+        }
+        let query = sqlx::query(SETTLE).bind(target).bind(facts);
         query.bind(outcome.as_str()).bind(seq).execute(&mut *connection).await?;
     }
     sqlx::query(UNBATCH).bind(settled.batch).execute(connection).await?;
+    Ok(())
+}
+
+/// Notes the rows that went, by entity, for the brake's window.
+async fn went(
+    connection: &mut SqliteConnection,
+    seq: Seq,
+    at: Timestamp,
+    settled: &Settled,
+) -> Result<(), StoreError> {
+    let mut rows: BTreeMap<&Entity, u64> = BTreeMap::new();
+    for result in settled.results.iter().filter(|result| result.rows > 0) {
+        let sum = rows.entry(&result.entity).or_default();
+        *sum = sum.saturating_add(result.rows);
+    }
+    for (entity, rows) in rows {
+        let query = sqlx::query(WENT).bind(seq).bind(settled.target.as_str()).bind(entity.as_str());
+        let query = query.bind(at.micros()).bind(i64::try_from(rows).unwrap_or(i64::MAX));
+        query.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 

@@ -204,8 +204,8 @@ impl Fold for SqliteFold {
         decide::batch_started(self.connection()?, seq, started).await
     }
 
-    async fn settled(&mut self, seq: Seq, settled: &Settled) -> Result<(), StoreError> {
-        decide::settled(self.connection()?, seq, settled).await
+    async fn settled(&mut self, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError> {
+        decide::settled(self.connection()?, seq, at, settled).await
     }
 
     async fn resolved(

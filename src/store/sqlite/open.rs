@@ -159,6 +159,7 @@ async fn empty(projections: &mut SqliteConnection) -> Result<(), StoreError> {
         "DELETE FROM batches",
         "DELETE FROM holds",
         "DELETE FROM spent",
+        "DELETE FROM removed",
         "DELETE FROM runs",
         "DELETE FROM checkpoints",
         "DELETE FROM unreadable",

@@ -9,7 +9,7 @@ use crate::domain::{
     event::{Fact, Failure},
 };
 use crate::store::{
-    Hold, OpenBatch, Parked, Queue, Run, RunCounts, StoreError, Story, StoryTask, Tally, Task,
+    Hold, OpenBatch, Parked, Queue, Removed, Run, RunCounts, StoreError, Story, StoryTask, Tally, Task,
 };
 
 const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, heard_at, 0 AS attempts,
@@ -17,6 +17,7 @@ const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, he
 const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
     k.heard_at, k.attempts, k.removed FROM tasks AS k JOIN tombstones AS t ON t.id = k.tombstone";
 const SPENT: &str = "SELECT entity, sum(rows) FROM spent WHERE at > ? GROUP BY entity";
+const REMOVED: &str = "SELECT target, entity, sum(rows) FROM removed WHERE at > ? GROUP BY target, entity";
 const HOLDS: &str = "SELECT id, entity, opened_at, rows, allowed, gone, state, actor, reason,
     (SELECT count(*) FROM tombstones WHERE hold = holds.id AND decision = 'held') AS facts
     FROM holds WHERE state = 'open' OR NOT ? ORDER BY id DESC";
@@ -127,6 +128,17 @@ pub async fn spent_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<(Ent
         .map(|row| {
             let spent: i64 = row.try_get(1)?;
             Ok((Entity::new(row.try_get::<String, _>(0)?), u64::try_from(spent).unwrap_or(0)))
+        })
+        .collect()
+}
+
+pub async fn removed_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<Removed>, StoreError> {
+    let rows = sqlx::query(REMOVED).bind(since.micros()).fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            let removed: i64 = row.try_get(2)?;
+            let entity = Entity::new(row.try_get::<String, _>(1)?);
+            Ok(Removed { target: row.try_get(0)?, entity, rows: u64::try_from(removed).unwrap_or(0) })
         })
         .collect()
 }
