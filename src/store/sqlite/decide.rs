@@ -37,11 +37,13 @@ const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gon
 const BATCH: &str =
     "INSERT INTO batches (number, target, members, holder, leased_until) VALUES (?, ?, ?, ?, ?)";
 const UNBATCH: &str = "DELETE FROM batches WHERE number = ?";
+/// The list stands twice: once to look the tasks up by, since joining it would go through all tasks of the
+/// target for each batch; and once with the causes.
 const SETTLE: &str =
     "UPDATE tasks SET state = 'done', outcome = ?3, code = NULL, message = NULL, settled = ?4,
       removed = removed OR ?3 IN ('deleted', 'already_deleted')
-    FROM json_each(?2) AS f
-    WHERE target = ?1 AND tombstone = CAST(f.key AS INTEGER) AND cause = f.value";
+    WHERE target = ?1 AND tombstone IN (SELECT CAST(key AS INTEGER) FROM json_each(?2))
+      AND (tombstone, cause) IN (SELECT CAST(key AS INTEGER), value FROM json_each(?2))";
 const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = attempts + 1, due_at = ?5,
       code = ?6, message = ?7, settled = ?8
     WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
@@ -189,4 +191,31 @@ pub async fn resolved(
     let query = sqlx::query(RESOLVE).bind(resolved.hold).bind(state).bind(resolved.actor.as_str());
     query.bind(resolved.reason.as_deref()).bind(seq).execute(connection).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, Row};
+
+    use super::*;
+
+    /// How the database would find the rows that a statement changes.
+    async fn plan(statement: &str) -> Vec<String> {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../../migrations/projections/0001_projections.sql");
+        sqlx::raw_sql(schema).execute(&mut connection).await.unwrap();
+        let text = format!("EXPLAIN QUERY PLAN {statement}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_long_queue_is_not_gone_through_for_each_batch() {
+        for statement in [SETTLE, DECIDE, TASKS, FAIL] {
+            let steps = plan(statement).await;
+            let by_target = |step: &String| step.contains("PRIMARY KEY (target=?)");
+            assert!(!steps.iter().any(by_target), "{statement}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN t")), "{statement}: {steps:?}");
+        }
+    }
 }
