@@ -84,20 +84,20 @@ impl Template {
 }
 
 /// One connection.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     template: Template,
     read: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, template: Template::new()?, read: Vec::with_capacity(1024) })
     }
 
-    async fn deliver(&mut self, number: u64) -> anyhow::Result<()> {
+    pub async fn deliver(&mut self, number: u64) -> anyhow::Result<()> {
         self.stream.write_all(self.template.request(number)?).await?;
         self.read.clear();
         while !complete(&self.read)? {

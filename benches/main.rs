@@ -7,8 +7,11 @@
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod ack;
+mod backlog;
 mod doors;
+mod latency;
 mod load;
+mod replica;
 mod report;
 mod setting;
 
@@ -17,9 +20,12 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Name, and what it measures.
-const BENCHES: [(&str, &str); 2] = [
+const BENCHES: [(&str, &str); 5] = [
     ("ack", "durable acknowledgements, against the same handler without storing and over a plain file"),
     ("ack_p99", "the slowest hundredth of acknowledgements at half of that rate"),
+    ("delete", "a backlog deleted from a replica, against statements written by hand"),
+    ("index", "a backlog deleted from a search index, against bare deletions by term"),
+    ("latency", "one delivery to gone everywhere on an idle daemon, against the sum of its parts"),
 ];
 
 fn main() -> ExitCode {
@@ -56,7 +62,10 @@ fn measure(name: &str, what: &str) -> anyhow::Result<bool> {
     runtime.block_on(async {
         match name {
             "ack" => ack::rate(&mut report).await,
-            _ => ack::p99(&mut report).await,
+            "ack_p99" => ack::p99(&mut report).await,
+            "delete" => backlog::replica(&mut report).await,
+            "index" => backlog::search(&mut report).await,
+            _ => latency::gone(&mut report).await,
         }
     })?;
     Ok(report.met())

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use expunged::app::Parts;
 use expunged::app::pipeline::Pipeline;
+use expunged::applier::Applier;
+use expunged::backoff::fair_dice;
 use expunged::brake::Brake;
 use expunged::clock::{SharedClock, SystemClock};
 use expunged::config::{Config, ProcessEnvironment};
@@ -129,6 +131,26 @@ impl Loops {
             }
         }));
         folded
+    }
+
+    /// Carries out at one target, as the daemon does.
+    pub fn apply(&mut self, parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Seq>) {
+        let applier = Applier {
+            target,
+            store: parts.store.clone(),
+            intake: parts.intake.clone(),
+            clock: parts.clock.clone(),
+            dice: fair_dice(),
+            metrics: parts.metrics.clone(),
+            folded,
+            holder: parts.holder.clone(),
+        };
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            if let Err(error) = applier.run(stop).await {
+                eprintln!("applying ended: {error}");
+            }
+        }));
     }
 
     /// Ends them all.
