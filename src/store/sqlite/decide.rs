@@ -225,3 +225,30 @@ pub async fn resolved(
     query.bind(resolved.reason.as_deref()).bind(seq).execute(connection).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, Row};
+
+    use super::*;
+
+    /// How the database would find the rows that a statement changes.
+    async fn plan(statement: &str) -> Vec<String> {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../../migrations/projections/0001_projections.sql");
+        sqlx::raw_sql(schema).execute(&mut connection).await.unwrap();
+        let text = format!("EXPLAIN QUERY PLAN {statement}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_long_queue_is_not_gone_through_for_each_batch() {
+        for statement in [SETTLE, REMOVED, DECIDE, TASKS, FAIL] {
+            let steps = plan(statement).await;
+            let by_target = |step: &String| step.contains("PRIMARY KEY (target=?)");
+            assert!(!steps.iter().any(by_target), "{statement}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN t")), "{statement}: {steps:?}");
+        }
+    }
+}

@@ -16,6 +16,11 @@ const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, he
     0 AS removed FROM tombstones";
 const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
     k.heard_at, k.attempts, k.removed FROM tasks AS k JOIN tombstones AS t ON t.id = k.tombstone";
+/// From the members to their tasks, since the queue may be much longer than a batch.
+const MEMBERS: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
+    k.heard_at, k.attempts, k.removed FROM json_each(?1) AS m
+    CROSS JOIN tasks AS k ON k.target = ?2 AND k.tombstone = m.value ->> 0 AND k.cause = m.value ->> 1
+    JOIN tombstones AS t ON t.id = k.tombstone WHERE k.state = 'due' ORDER BY k.entity, k.key";
 const SPENT: &str = "SELECT entity, sum(rows) FROM spent WHERE at > ? GROUP BY entity";
 const REMOVED: &str = "SELECT target, entity, sum(rows) FROM removed WHERE at > ? GROUP BY target, entity";
 const HOLDS: &str = "SELECT id, entity, opened_at, rows, allowed, gone, state, actor, reason,
@@ -101,11 +106,7 @@ pub async fn open_batches(pool: &SqlitePool, target: &str) -> Result<Vec<OpenBat
     let mut batches = Vec::new();
     for row in sqlx::query(BATCHES).bind(target).fetch_all(pool).await? {
         let members: &str = row.try_get("members")?;
-        let text = format!(
-            "{TASK} WHERE k.target = ? AND (k.tombstone, k.cause) IN
-             (SELECT value ->> 0, value ->> 1 FROM json_each(?)) AND k.state = 'due' ORDER BY k.entity, k.key"
-        );
-        let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(target).bind(members);
+        let query = sqlx::query(MEMBERS).bind(members).bind(target);
         let tasks = tasks(&query.fetch_all(pool).await?)?;
         batches.push(OpenBatch { number: row.try_get("number")?, tasks });
     }

@@ -1,0 +1,199 @@
+//! A backlog through applier, target and store, against the fastest that can be written by hand.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use expunged::app::Parts;
+use expunged::domain::{Action, Door, Entity, Evidence, Key, Notice, Timestamp};
+use expunged::intake::Delivery;
+use expunged::targets::Target;
+use sqlx::Connection;
+
+use crate::replica;
+use crate::report::{Report, median};
+use crate::setting::{self, Loops};
+
+const LISTINGS: u64 = 1_000_000;
+const BACKLOG: usize = 100_000;
+const ROUNDS: usize = 3;
+/// Notices of one delivery.
+const NOTICES: usize = 100;
+/// Deletions that a bare index commits at once.
+const COMMIT: usize = 1_000;
+/// How often it is looked whether the backlog is done.
+const LOOK: Duration = Duration::from_millis(2);
+/// As the SQL target sets them.
+const PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;";
+
+/// Random listings, none of them twice.
+fn random() -> Vec<u64> {
+    let mut dice = fastrand::Rng::with_seed(7);
+    let mut numbers: Vec<u64> = (0..LISTINGS).collect();
+    dice.shuffle(&mut numbers);
+    numbers.truncate(BACKLOG);
+    numbers
+}
+
+/// Seconds that the target named `name` takes for the backlog, from the first batch to the last settlement.
+async fn ours(folder: &Path, name: &str, numbers: &[u64]) -> anyhow::Result<f64> {
+    let mut config = setting::config(folder)?;
+    config.targets.retain(|target| target.name == name);
+    let parts = Parts::open(config, setting::clock(), true).await?;
+    parts.note_topology().await?;
+    let targets = parts.targets().await?;
+    record(&parts, numbers).await?;
+    let mut loops = Loops::default();
+    let mut folded = loops.fold(&parts, &[]);
+    let mut released = 0;
+    while released < numbers.len() as u64 {
+        folded.changed().await?;
+        released = parts.store.queue(name).await?.due;
+    }
+    // Released means folded as well: from here on, only applying writes.
+    let began = Instant::now();
+    for target in &targets {
+        loops.apply(&parts, target.clone(), folded.clone());
+    }
+    while !idle(&parts, name).await? {
+        tokio::time::sleep(LOOK).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    loops.end().await;
+    deleted(&parts, &targets, numbers.len()).await?;
+    Ok(seconds)
+}
+
+async fn record(parts: &Parts, numbers: &[u64]) -> anyhow::Result<()> {
+    let at = Timestamp::from_seconds(1_780_000_000);
+    for numbers in numbers.chunks(NOTICES) {
+        let notice = |number: &u64| {
+            Ok(Notice {
+                entity: Entity::new("listing"),
+                key: Key::new(vec!["2".into(), format!("W{number:09}")])?,
+                action: Action::Delete,
+                evidence: Evidence { deleted_at: Some(at), ..Evidence::default() },
+            })
+        };
+        let delivery = Delivery {
+            source: "bench".into(),
+            door: Door::Webhook,
+            run: None,
+            notices: numbers.iter().map(notice).collect::<anyhow::Result<_>>()?,
+            unreadable: vec![],
+            reason: None,
+            body: None,
+        };
+        parts.intake.record(delivery).await?;
+    }
+    Ok(())
+}
+
+/// Whether everything is settled, and folded.
+async fn idle(parts: &Parts, name: &str) -> anyhow::Result<bool> {
+    let due = parts.store.due(name, None, parts.clock.now(), 1).await?;
+    Ok(due.is_empty() && parts.store.open_batches(name).await?.is_empty())
+}
+
+/// A figure counts only if everything went.
+async fn deleted(parts: &Parts, targets: &[Arc<dyn Target>], wanted: usize) -> anyhow::Result<()> {
+    let tally = parts.store.tally().await?;
+    for target in targets {
+        let told =
+            tally.outcomes.iter().find(|(name, outcome, _)| name == target.name() && outcome == "deleted");
+        anyhow::ensure!(
+            told.is_some_and(|(_, _, count)| *count == wanted as u64),
+            "not all went: {:?}",
+            tally.outcomes
+        );
+    }
+    Ok(())
+}
+
+/// Seconds of the statements that one would write by hand, in one transaction.
+async fn by_hand(file: &Path, numbers: &[u64], sorted: bool) -> anyhow::Result<f64> {
+    let mut numbers = numbers.to_vec();
+    if sorted {
+        numbers.sort_unstable();
+    }
+    let mut replica = replica::connect(file, PRAGMAS).await?;
+    sqlx::raw_sql("CREATE TEMP TABLE gone (id INTEGER PRIMARY KEY); CREATE TEMP TABLE wanted (board_id INTEGER, mls_number TEXT)")
+        .execute(&mut replica)
+        .await?;
+    let keys: Vec<String> = numbers.iter().map(|number| format!("W{number:09}")).collect();
+    let began = Instant::now();
+    let mut transaction = replica.begin_with("BEGIN IMMEDIATE").await?;
+    let statements = [
+        "INSERT INTO wanted SELECT 2, value FROM json_each(?)",
+        "INSERT INTO gone SELECT l.id FROM wanted AS w CROSS JOIN listings AS l
+         ON l.board_id = w.board_id AND l.mls_number = w.mls_number",
+        "DELETE FROM images WHERE listing_id IN (SELECT id FROM gone)",
+        "DELETE FROM reviews WHERE listing_id IN (SELECT id FROM gone)",
+        "DELETE FROM listings WHERE id IN (SELECT id FROM gone)",
+    ];
+    let mut gone = 0;
+    for statement in statements {
+        let mut query = sqlx::query(statement);
+        if statement.contains('?') {
+            query = query.bind(serde_json::to_string(&keys)?);
+        }
+        gone = query.execute(&mut *transaction).await?.rows_affected();
+    }
+    transaction.commit().await?;
+    let seconds = began.elapsed().as_secs_f64();
+    anyhow::ensure!(gone == numbers.len() as u64, "by hand, {gone} went");
+    replica.close().await?;
+    Ok(seconds)
+}
+
+pub async fn replica(report: &mut Report) -> anyhow::Result<()> {
+    let numbers = random();
+    let (mut theirs, mut mine) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut fastest = f64::INFINITY;
+        for sorted in [true, false] {
+            let folder = setting::folder()?;
+            let file = replica::replica(folder.path(), LISTINGS).await?;
+            fastest = fastest.min(by_hand(&file, &numbers, sorted).await?);
+        }
+        theirs.push(BACKLOG as f64 / fastest);
+        let folder = setting::folder()?;
+        replica::replica(folder.path(), LISTINGS).await?;
+        mine.push(BACKLOG as f64 / ours(folder.path(), "replica", &numbers).await?);
+    }
+    report.say(&format!("{BACKLOG} random listings of {LISTINGS}, each with 7 children; parents a second:"));
+    report.at_least("deleted", median(mine), ("by hand in one transaction", median(theirs)), 0.8);
+    Ok(())
+}
+
+/// Seconds of deletions by term.
+fn bare(folder: &Path, numbers: &[u64]) -> anyhow::Result<f64> {
+    let index = tantivy::Index::open_in_dir(folder)?;
+    let field = index.schema().get_field("id")?;
+    let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, 15_000_000)?;
+    let began = Instant::now();
+    for numbers in numbers.chunks(COMMIT) {
+        for number in numbers {
+            writer.delete_term(tantivy::Term::from_field_text(field, &format!("2:W{number:09}")));
+        }
+        writer.commit()?;
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+pub async fn search(report: &mut Report) -> anyhow::Result<()> {
+    let numbers = random();
+    let (mut theirs, mut mine) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let folder = setting::folder()?;
+        let index = replica::search(folder.path(), LISTINGS)?;
+        let again = numbers.clone();
+        theirs.push(BACKLOG as f64 / tokio::task::spawn_blocking(move || bare(&index, &again)).await??);
+        let folder = setting::folder()?;
+        replica::search(folder.path(), LISTINGS)?;
+        mine.push(BACKLOG as f64 / ours(folder.path(), "search", &numbers).await?);
+    }
+    report.say(&format!("{BACKLOG} random documents of {LISTINGS}; documents a second:"));
+    report.at_least("deleted", median(mine), ("by term, a commit for each 1,000", median(theirs)), 0.5);
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Folders, configurations and stores to measure in.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use expunged::app::Parts;
+use expunged::app::pipeline::Pipeline;
+use expunged::applier::Applier;
+use expunged::backoff::fair_dice;
+use expunged::brake::Brake;
+use expunged::clock::{SharedClock, SystemClock};
+use expunged::config::{Config, ProcessEnvironment};
+use expunged::domain::Seq;
+use expunged::targets::Target;
+use expunged::web::Listener;
+use expunged::web::hooks::Hooks;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The key that deliveries are signed with.
+pub const SECRET: &str = "a secret that is long enough";
+
+/// Where all files lie.
+pub fn base() -> PathBuf {
+    std::env::var_os("EXPUNGED_BENCH_DIR").map_or_else(|| env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
+}
+
+/// A folder that is empty at first and gone at the end.
+pub fn folder() -> anyhow::Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(base())?)
+}
+
+pub fn clock() -> SharedClock {
+    Arc::new(SystemClock)
+}
+
+/// One source that signs with HMAC, two targets, no brake. `replica` and `search` may lie elsewhere.
+pub fn config(folder: &Path) -> anyhow::Result<Config> {
+    let secret = folder.join("secret");
+    std::fs::write(&secret, SECRET)?;
+    let (secret, folder) = (secret.display(), folder.display());
+    let text = format!(
+        r#"
+[server]
+hooks = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+
+[state]
+url = "sqlite://{folder}/expunged.db"
+
+[brake]
+mode = "off"
+
+[log]
+level = "error"
+
+[sources.bench]
+entity = "listing"
+secret = {{ file = "{secret}" }}
+rate_per_second = 1000000
+auth = {{ scheme = "hmac", algorithm = "sha256", encoding = "hex", header = "x-signature", signed = "{{body}}" }}
+payload = {{ event = "/event", key = ["/data/boardId", "/data/mlsNumber"], deleted_at = "/timestamp", event_id = "/id" }}
+events = {{ "listing.deleted" = "delete" }}
+
+[targets.replica]
+kind = "sql"
+url = "sqlite://{folder}/replica.db"
+
+[targets.replica.entities.listing]
+table = "listings"
+key = ["board_id", "mls_number"]
+guard = "updated_at"
+children = [
+  {{ table = "images", column = "listing_id", references = "id", on_delete = "delete" }},
+  {{ table = "reviews", column = "listing_id", references = "id", on_delete = "delete" }},
+]
+
+[targets.search]
+kind = "tantivy"
+path = "{folder}/search"
+entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
+"#
+    );
+    Ok(Config::parse(&text, "bench", &ProcessEnvironment)?)
+}
+
+/// Loops that run until this is dropped.
+#[derive(Default)]
+pub struct Loops {
+    stop: CancellationToken,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Loops {
+    /// Serves `router` as the daemon does.
+    pub async fn serve(&mut self, router: axum::Router, parts: &Parts) -> anyhow::Result<SocketAddr> {
+        let socket = TcpListener::bind("127.0.0.1:0").await?;
+        let address = socket.local_addr()?;
+        let listener = Listener::new("hooks", socket, &parts.config.server.limits, parts.metrics.clone());
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            listener.serve(router, stop).await;
+        }));
+        Ok(address)
+    }
+
+    /// Folds and releases, as the daemon does.
+    pub fn fold(&mut self, parts: &Parts, targets: &[Arc<dyn Target>]) -> watch::Receiver<Seq> {
+        let (progress, folded) = watch::channel(0);
+        let brake = Brake::new(
+            parts.config.brake.clone(),
+            parts.store.clone(),
+            parts.intake.clone(),
+            parts.clock.clone(),
+            targets.to_vec(),
+        );
+        let pipeline = Pipeline {
+            store: parts.store.clone(),
+            bell: parts.bell.clone(),
+            brake,
+            progress,
+            metrics: parts.metrics.clone(),
+        };
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            if let Err(error) = pipeline.run(stop).await {
+                eprintln!("folding ended: {error}");
+            }
+        }));
+        folded
+    }
+
+    /// Carries out at one target, as the daemon does.
+    pub fn apply(&mut self, parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Seq>) {
+        let applier = Applier {
+            target,
+            store: parts.store.clone(),
+            intake: parts.intake.clone(),
+            clock: parts.clock.clone(),
+            dice: fair_dice(),
+            metrics: parts.metrics.clone(),
+            folded,
+            holder: parts.holder.clone(),
+        };
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            if let Err(error) = applier.run(stop).await {
+                eprintln!("applying ended: {error}");
+            }
+        }));
+    }
+
+    /// Ends them all.
+    pub async fn end(self) {
+        self.stop.cancel();
+        for running in self.running {
+            running.await.ok();
+        }
+    }
+}
+
+/// The daemon's own door.
+pub fn hooks(parts: &Parts) -> anyhow::Result<axum::Router> {
+    let hooks = Hooks::new(&parts.config, parts.intake.clone(), parts.clock.clone(), parts.metrics.clone())?;
+    Ok(hooks.router())
+}
