@@ -131,11 +131,12 @@ impl Rig {
     /// Waits until everything that was heard is folded, decided and settled.
     pub async fn quiet(&self) {
         until("everything is settled", async || {
-            let mut due = 0;
+            let mut due = u64::from(!self.decided().await);
             for target in &self.targets {
                 due += self.parts.store.queue(target.name()).await.unwrap().due;
+                due += self.parts.store.open_batches(target.name()).await.unwrap().len() as u64;
             }
-            due == 0 && self.idle().await
+            due == 0
         })
         .await;
     }
@@ -143,23 +144,21 @@ impl Rig {
     /// As `quiet`, but for what failed and waits for a later try.
     pub async fn quiet_or_waiting(&self) {
         until("everything is settled or waits", async || {
-            let mut due = 0;
+            let mut due = usize::from(!self.decided().await);
             for target in &self.targets {
                 due += self.parts.store.due(target.name(), None, self.now(), 1).await.unwrap().len();
+                due += self.parts.store.open_batches(target.name()).await.unwrap().len();
             }
-            due == 0 && self.idle().await
+            due == 0
         })
         .await;
     }
 
-    async fn idle(&self) -> bool {
+    /// Whether everything heard is folded and decided. Looked at before the tasks, which follow from it.
+    async fn decided(&self) -> bool {
         let store = &self.parts.store;
-        let mut open = 0;
-        for target in &self.targets {
-            open += store.open_batches(target.name()).await.unwrap().len();
-        }
         let folded = store.head().await.unwrap() == store.position().await.unwrap();
-        folded && open == 0 && store.tally().await.unwrap().awaiting == 0
+        folded && store.tally().await.unwrap().awaiting == 0
     }
 
     /// Hands notices in through a door.
