@@ -4,6 +4,7 @@
 //! and the checkpoint moves with the last page, in one transaction, never otherwise (I4). Runs of one source
 //! never overlap, in whatever process: a lease sees to that.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::SharedClock;
@@ -22,6 +23,8 @@ use crate::store::{RunCounts, SharedStore, StoreError};
 
 /// How long a run is taken to be at work without a word: longer than one request with all its retries.
 pub const LEASE: Duration = Duration::from_mins(15);
+/// Runs that this process has begun.
+static RUNS: AtomicU64 = AtomicU64::new(1);
 /// Wait before a page is handed in again when the journal's queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(50);
 
@@ -86,7 +89,7 @@ impl Reconciler {
         on_page: OnPage<'_>,
     ) -> Result<Report, RunError> {
         // A name for each run, since a process must not run twice at once either.
-        let holder = format!("{}/{:x}", self.holder, fastrand::u64(..));
+        let holder = format!("{}/{}", self.holder, RUNS.fetch_add(1, Ordering::Relaxed));
         let lease = Lease { name: format!("run:{}", source.name), holder };
         if !self.lease(&lease).await? {
             return Err(RunError::UnderWay);
