@@ -113,8 +113,18 @@ pub struct Document {
     pub field: String,
     /// The name, from the key's parts: `{0}:{1}`.
     pub id: Template,
+    /// The upstream's modification time of a document.
+    pub guard: Option<FieldGuard>,
     /// Whether a deactivated record's document goes; otherwise a deactivation does not concern the index.
     pub delete_on_deactivate: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldGuard {
+    /// A FAST field.
+    pub field: String,
+    /// `None`: a field of dates; a number field must say what it counts.
+    pub format: Option<TimeFormat>,
 }
 
 /// Text with places for the parts of a key.

@@ -3,9 +3,10 @@
 //! Exists because an index that still finds a deleted record shows it to everybody. Three things make it
 //! exact: the index's lock is held before anything is looked at, what lives is counted before and after the
 //! commit, and the batch's number is part of the commit itself. It may not add or change documents, and it
-//! knows nothing of the record's age: an index has no guard, so `Newer` never comes from here.
+//! knows a record's age only by the guard field, if one is named.
 
 mod any_of;
+mod guard;
 mod index;
 mod probe;
 mod schema;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use tantivy::Term;
 
 use self::index::{OpenIndex, SearchIndex};
+use self::probe::{Found, Wanted};
 use super::{Batch, Effect, Finding, RecordFailure, Removal, Target, TargetError};
 use crate::config::target::{Document, Tantivy};
 use crate::domain::{Action, Entity};
@@ -42,13 +44,14 @@ struct Setting {
 }
 
 /// What a removal asks of the index, or why it can't.
-type Named = Result<Term, RecordFailure>;
+type Named = Result<Wanted, RecordFailure>;
 
 impl TantivyTarget {
-    /// Opens the index, or creates one with the id fields if the folder is missing or empty.
+    /// Opens the index, or creates one with the id and guard fields if the folder is missing or empty.
     ///
     /// # Errors
-    /// `Misconfigured` if the folder holds something else, or an id field is missing or not indexed raw;
+    /// `Misconfigured` if the folder holds something else, an id field is missing or not indexed raw, or a
+    /// guard field is no FAST field of times;
     /// `Unavailable` if the folder can't be read.
     pub async fn open(name: &str, config: &Tantivy) -> Result<Self, TargetError> {
         let setting = Arc::new(Setting {
@@ -124,8 +127,8 @@ impl Target for TantivyTarget {
         let removals = removals.to_vec();
         self.with_index(move |index| {
             let open = index.current()?;
-            let named = terms(open, &removals);
-            Ok(spread(&named, &open.live(&distinct(&named))?))
+            let named = names(open, &removals);
+            Ok(rows(&named, &look(open, &named)?))
         })
         .await
     }
@@ -157,34 +160,40 @@ impl Target for TantivyTarget {
 }
 
 fn apply(index: &mut SearchIndex, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
-    // The lock comes first: while it is ours, no other writer holds an uncommitted document of these ids.
+    // The lock comes first, and is held until after the commit: no other writer holds an uncommitted document
+    // of these ids or can add one, so what is found to be old enough here is what the commit takes.
     let open = index.writable()?;
-    let named = terms(open, &batch.removals);
-    let wanted = distinct(&named);
-    let before = open.live(&wanted)?;
+    let named = names(open, &batch.removals);
+    let before = look(open, &named)?;
     let committed_before = open.committed_batch()? == Some(batch.number);
 
-    let found: Vec<Term> =
-        wanted.iter().zip(&before).filter(|(_, rows)| **rows > 0).map(|(term, _)| term.clone()).collect();
+    let doomed = doomed(&named, &before);
     let after = if committed_before {
         open.settle()?;
-        open.live(&found)?
-    } else if found.is_empty() {
+        open.live(&doomed)?
+    } else if doomed.is_empty() {
         Vec::new()
     } else {
-        open.delete(&found, batch.number)?;
-        open.live(&found)?
+        let terms: Vec<Term> = doomed.iter().map(|wanted| wanted.term.clone()).collect();
+        open.delete(&terms, batch.number)?;
+        open.live(&doomed)?
     };
-    let left: HashSet<&Term> =
-        found.iter().zip(&after).filter(|(_, rows)| **rows > 0).map(|(term, _)| term).collect();
-    let removed = if committed_before { vec![0; named.len()] } else { spread(&named, &before) };
-    Ok(named.iter().zip(removed).map(|(named, rows)| effect(named, rows, &left)).collect())
+    let left: HashSet<&Term> = doomed
+        .iter()
+        .zip(&after)
+        .filter(|(_, found)| found.rows > 0)
+        .map(|(wanted, _)| &wanted.term)
+        .collect();
+    let removed = if committed_before { vec![0; named.len()] } else { rows(&named, &before) };
+    let told = named.iter().zip(&before).zip(removed);
+    Ok(told.map(|((named, found), rows)| effect(named, *found, rows, &left)).collect())
 }
 
-fn effect(named: &Named, rows: u64, left: &HashSet<&Term>) -> Effect {
+fn effect(named: &Named, found: Found, rows: u64, left: &HashSet<&Term>) -> Effect {
     match named {
         Err(failure) => Effect::Failed(failure.clone()),
-        Ok(term) if left.contains(term) => Effect::Failed(RecordFailure {
+        Ok(_) if found.newer => Effect::Newer,
+        Ok(wanted) if left.contains(&wanted.term) => Effect::Failed(RecordFailure {
             code: "still_there",
             message: "the document is still found after the commit".into(),
             retry: true,
@@ -194,12 +203,12 @@ fn effect(named: &Named, rows: u64, left: &HashSet<&Term>) -> Effect {
     }
 }
 
-/// For each removal the term that names its document.
-fn terms(open: &OpenIndex, removals: &[Removal]) -> Vec<Named> {
+/// For each removal the term that names its document, and how old that may be.
+fn names(open: &OpenIndex, removals: &[Removal]) -> Vec<Named> {
     removals
         .iter()
         .map(|removal| {
-            let Some((document, field)) = open.document(&removal.entity) else {
+            let Some((document, names)) = open.document(&removal.entity) else {
                 return Err(refusal("entity", format!("entity {} has no documents here", removal.entity)));
             };
             if removal.action != Action::Delete && !document.delete_on_deactivate {
@@ -212,7 +221,8 @@ fn terms(open: &OpenIndex, removals: &[Removal]) -> Vec<Named> {
                     format!("the key has {} parts, the id template names more", removal.key.parts().len()),
                 )
             })?;
-            Ok(Term::from_field_text(field, &id))
+            let limit = names.guard.as_ref().map(|guard| (Arc::clone(guard), guard.limit(removal.at)));
+            Ok(Wanted { term: Term::from_field_text(names.field, &id), limit })
         })
         .collect()
 }
@@ -221,18 +231,32 @@ fn refusal(code: &'static str, message: String) -> RecordFailure {
     RecordFailure { code, message, retry: false }
 }
 
-/// The terms, each once, in the order of their first removal. Two keys may give one id (`a:b` + `c`, `a` +
-/// `b:c`): its documents count for the first, so that no document is told of twice (I8).
-fn distinct(named: &[Named]) -> Vec<Term> {
-    let mut seen = HashSet::new();
-    named.iter().flatten().filter(|term| seen.insert(*term)).cloned().collect()
+/// What is found for each removal; nothing for one that can't be named.
+fn look(open: &OpenIndex, named: &[Named]) -> Result<Vec<Found>, TargetError> {
+    let wanted: Vec<&Wanted> = named.iter().flatten().collect();
+    let mut found = open.live(&wanted)?.into_iter();
+    Ok(named.iter().map(|named| named.as_ref().ok().and_then(|_| found.next()).unwrap_or_default()).collect())
 }
 
-/// Counts per distinct term, given back to the removals.
-fn spread(named: &[Named], counts: &[u64]) -> Vec<u64> {
-    let mut counts = counts.iter();
-    let mut seen = HashSet::new();
-    let first = |named: &Named| named.as_ref().is_ok_and(|term| seen.insert(term.clone()));
-    let firsts: Vec<bool> = named.iter().map(first).collect();
-    firsts.into_iter().map(|first| if first { counts.next().copied().unwrap_or(0) } else { 0 }).collect()
+/// What goes, each id once. If two removals have one id, each is judged by its own time, as if it came alone:
+/// the documents go if they are not newer than one of them.
+fn doomed<'n>(named: &'n [Named], found: &[Found]) -> Vec<&'n Wanted> {
+    let rows = rows(named, found);
+    named
+        .iter()
+        .zip(rows)
+        .filter(|(_, rows)| *rows > 0)
+        .filter_map(|(named, _)| named.as_ref().ok())
+        .collect()
+}
+
+/// Documents that go with each removal. Two keys may give one id (`a:b` + `c`, `a` + `b:c`): its documents
+/// count for the first that takes them, so that no document is told of twice (I8).
+fn rows(named: &[Named], found: &[Found]) -> Vec<u64> {
+    let mut taken = HashSet::new();
+    let rows = named.iter().zip(found).map(|(named, found)| match named {
+        Ok(wanted) if found.rows > 0 && !found.newer && taken.insert(&wanted.term) => found.rows,
+        _ => 0,
+    });
+    rows.collect()
 }

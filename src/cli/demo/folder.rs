@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tantivy::schema::{STORED, STRING, Schema, TEXT};
+use tantivy::DateTime;
+use tantivy::schema::{DateOptions, DateTimePrecision, FAST, STORED, STRING, Schema, TEXT};
 
 /// Listings in the replica, and documents in the index.
 pub const LISTINGS: u32 = 1_000;
 /// Deals in the replica.
 pub const DEALS: u32 = 100;
+/// When the listings were last modified, as `SEED` has it: 2024-01-01T00:00:00Z.
+const SEEDED_AT: i64 = 1_704_067_200;
 /// Shows that a folder is a demo's and may be made anew.
 const MARK: &str = ".expunged-demo";
 
@@ -105,13 +108,17 @@ impl Folder {
         let mut schema = Schema::builder();
         let id = schema.add_text_field("id", STRING | STORED);
         let address = schema.add_text_field("address", TEXT | STORED);
+        let precise = DateOptions::from(FAST).set_precision(DateTimePrecision::Microseconds);
+        let updated_at = schema.add_date_field("updated_at", precise.set_stored());
         std::fs::create_dir_all(self.index())?;
         let index = tantivy::Index::create_in_dir(self.index(), schema.build())?;
         let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, 15_000_000)?;
         for number in 1..=LISTINGS {
-            writer.add_document(
-                tantivy::doc!(id => format!("2:W{number}"), address => format!("{number} Elm Street")),
-            )?;
+            writer.add_document(tantivy::doc!(
+                id => format!("2:W{number}"),
+                address => format!("{number} Elm Street"),
+                updated_at => DateTime::from_timestamp_secs(SEEDED_AT)
+            ))?;
         }
         writer.commit()?;
         writer.wait_merging_threads()?;
@@ -166,7 +173,7 @@ children = [
 [targets.search]
 kind = "tantivy"
 path = "{path}/search"
-entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
+entities.listing = {{ field = "id", id = "{{0}}:{{1}}", guard = "updated_at" }}
 "#
         );
         std::fs::write(self.config(), text)?;

@@ -7,12 +7,12 @@ use url::Url;
 
 use super::super::file::Value as Toml;
 use super::super::target::{
-    Child, Document, Guard, Kind, OnDelete, Sql, Table, Tantivy, Template, TemplatePiece, Value,
+    Child, Document, FieldGuard, Guard, Kind, OnDelete, Sql, Table, Tantivy, Template, TemplatePiece, Value,
 };
 use super::super::{Secret, Target};
 use super::source::TIME_FORMATS;
 use super::{Field, Section};
-use crate::domain::{Entity, Key};
+use crate::domain::{Entity, Key, timestamp::TimeFormat};
 
 /// Levels of children below a table: deeper trees have not been seen in replicas.
 const CHILD_LEVELS_MAX: usize = 8;
@@ -106,15 +106,18 @@ fn document(section: &Section<'_>) -> Option<Document> {
     let field = section.required("field", mend, Field::name);
     let whole = Template(vec![TemplatePiece::Part(0)]);
     let id = section.or("id", whole, Field::template);
+    let guard = section.optional("guard", |field| guard(field, "field"));
+    let guard = guard.map(|(field, format)| FieldGuard { field, format });
     let delete_on_deactivate = section.or("delete_on_deactivate", false, Field::boolean);
-    Some(Document { field: field?, id, delete_on_deactivate })
+    Some(Document { field: field?, id, guard, delete_on_deactivate })
 }
 
 fn table(section: &Section<'_>) -> Option<Table> {
     let name = section.required("table", "name the table, like table = \"listings\"", Field::name);
     let mend = "name the columns of the key, like key = [\"board_id\", \"mls_number\"]";
     let key = section.required("key", mend, columns);
-    let guard = section.optional("guard", guard);
+    let guard = section.optional("guard", |field| guard(field, "column"));
+    let guard = guard.map(|(column, format)| Guard { column, format });
     let deleted_at = section.optional("deleted_at", Field::name);
     let deactivate = section.or("deactivate", Vec::new(), assignments);
     let children = section.or("children", Vec::new(), |field| children(field, 1));
@@ -133,16 +136,16 @@ fn columns(field: &Field<'_>) -> Option<Vec<String>> {
     Some(columns)
 }
 
-/// A column with ISO 8601 times, or a column and what it counts.
-fn guard(field: &Field<'_>) -> Option<Guard> {
+/// The name of a column or field (`what`) that needs no format, or a table with the name and what it counts.
+fn guard(field: &Field<'_>, what: &'static str) -> Option<(String, Option<TimeFormat>)> {
     if !matches!(field.node.value, Toml::Table(_)) {
-        return Some(Guard { column: field.name()?, format: None });
+        return Some((field.name()?, None));
     }
     field.section(|section| {
-        let mend = "name the column with the upstream's modification time";
-        let column = section.required("column", mend, Field::name);
+        let mend = format!("name the {what} with the upstream's modification time");
+        let name = section.required(what, &mend, Field::name);
         let format = section.optional("format", |field| field.choice(&TIME_FORMATS));
-        Some(Guard { column: column?, format })
+        Some((name?, format))
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::source::{EventRule, Meaning, Paging, Scheme};
-use super::super::target::{Guard, Kind, OnDelete, Value};
+use super::super::target::{FieldGuard, Guard, Kind, OnDelete, Value};
 use super::super::{Brake, Config, LogLevel, ProcessEnvironment, Secret, Server, State};
 use super::{Given, given, parse, parse_in};
 use crate::domain::Action;
@@ -231,6 +231,22 @@ fn guards_and_deactivations_take_every_kind_of_value() {
     let values: Vec<_> = table.deactivate.iter().map(|(_, value)| value.clone()).collect();
     let expected = [Value::Text("x".into()), Value::Integer(1), Value::Bool(true), Value::Now, Value::Null];
     assert_eq!(values, expected);
+}
+
+#[test]
+fn a_guard_of_documents_is_a_field_or_a_field_and_what_it_counts() {
+    let guard = |guard: &str| {
+        let text = EXAMPLE.replace("field = \"id\",", &format!("field = \"id\", guard = {guard},"));
+        let config = parse_in(&text, &example_env()).map_err(|faults| faults.join("; "))?;
+        let Kind::Tantivy(index) = &config.targets[1].kind else { panic!("search is an index") };
+        Ok::<_, String>(index.entities.values().next().unwrap().guard.clone().unwrap())
+    };
+    let field = || "updated_at".to_owned();
+    assert_eq!(guard("\"updated_at\""), Ok(FieldGuard { field: field(), format: None }));
+    let counted = guard("{ field = \"updated_at\", format = \"unix_seconds\" }");
+    assert_eq!(counted, Ok(FieldGuard { field: field(), format: Some(TimeFormat::UnixSeconds) }));
+    let error = guard("{ column = \"updated_at\" }").unwrap_err();
+    assert!(error.contains("name the field with the upstream's modification time"), "{error}");
 }
 
 #[test]

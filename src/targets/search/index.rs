@@ -16,6 +16,8 @@ use tantivy::{Directory, Index, IndexReader, IndexSettings, IndexWriter, ReloadP
 
 use super::super::TargetError;
 use super::any_of::AnyOf;
+use super::guard::Guard;
+use super::probe::{Found, Wanted};
 use super::{Setting, probe, schema};
 use crate::config::target::Document;
 use crate::domain::Entity;
@@ -40,8 +42,14 @@ pub(super) struct OpenIndex {
     setting: Arc<Setting>,
     index: Index,
     reader: IndexReader,
-    fields: BTreeMap<Entity, Field>,
+    names: BTreeMap<Entity, Names>,
     writer: Option<Writer>,
+}
+
+/// Where an entity's documents have their name, and their age.
+pub(super) struct Names {
+    pub(super) field: Field,
+    pub(super) guard: Option<Arc<Guard>>,
 }
 
 /// The only writer of the index, and by which file it is that.
@@ -120,10 +128,10 @@ impl OpenIndex {
         if let Some(faults) = schema::faults(&schema::findings(setting, &schema)) {
             return Err(TargetError::Misconfigured(format!("index {}: {faults}", path.display())));
         }
-        let fields = setting
+        let names = setting
             .documents
             .iter()
-            .map(|(entity, document)| Ok((entity.clone(), schema.get_field(&document.field)?)))
+            .map(|(entity, document)| Ok((entity.clone(), Names::find(document, &schema)?)))
             .collect::<tantivy::Result<_>>()
             .map_err(|error| fault(path, &error))?;
         let reader = index
@@ -131,7 +139,7 @@ impl OpenIndex {
             .reload_policy(ReloadPolicy::Manual)
             .try_into()
             .map_err(|error| fault(path, &error))?;
-        Ok(Self { setting: Arc::clone(setting), index, reader, fields, writer: None })
+        Ok(Self { setting: Arc::clone(setting), index, reader, names, writer: None })
     }
 
     /// Whether the folder still holds this index. A rebuilt index that was moved into its place has another
@@ -145,18 +153,18 @@ impl OpenIndex {
         Ok(lock_is_ours && on_disk.schema == self.index.schema())
     }
 
-    /// How the entity's documents are named, and in which field.
-    pub(super) fn document(&self, entity: &Entity) -> Option<(&Document, Field)> {
-        Some((self.setting.documents.get(entity)?, self.fields.get(entity).copied()?))
+    /// How the entity's documents are named, and in which fields.
+    pub(super) fn document(&self, entity: &Entity) -> Option<(&Document, &Names)> {
+        Some((self.setting.documents.get(entity)?, self.names.get(entity)?))
     }
 
     pub(super) fn live_documents(&self) -> u64 {
         self.reader.searcher().num_docs()
     }
 
-    /// Live documents of each term.
-    pub(super) fn live(&self, terms: &[Term]) -> Result<Vec<u64>, TargetError> {
-        probe::live(&self.reader.searcher(), terms).map_err(|error| self.fault(&error))
+    /// Live documents of each id, and whether one is newer than it may be.
+    pub(super) fn live(&self, wanted: &[&Wanted]) -> Result<Vec<Found>, TargetError> {
+        probe::live(&self.reader.searcher(), wanted).map_err(|error| self.fault(&error))
     }
 
     /// Number of the batch that the last commit carries; `None` if the last commit is not ours.
@@ -195,6 +203,14 @@ impl OpenIndex {
 
     fn fault(&self, error: &TantivyError) -> TargetError {
         fault(&self.setting.path, error)
+    }
+}
+
+impl Names {
+    fn find(document: &Document, schema: &Schema) -> tantivy::Result<Self> {
+        let guard = document.guard.as_ref().map(|guard| Guard::find(guard, schema)).transpose();
+        let guard = guard.map_err(|(what, _)| TantivyError::SchemaError(what))?;
+        Ok(Self { field: schema.get_field(&document.field)?, guard: guard.map(Arc::new) })
     }
 }
 

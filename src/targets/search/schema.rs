@@ -3,11 +3,15 @@
 //! Exists because Tantivy does not: deleting by a field that is analysed silently deletes nothing, and by one
 //! that the schema lacks panics. It may not touch the index; it sees a schema and says what it thinks.
 
-use tantivy::schema::{FieldEntry, FieldType, STORED, STRING, Schema};
+use std::collections::BTreeMap;
+
+use tantivy::schema::{DateOptions, DateTimePrecision, FAST, FieldEntry, FieldType, STORED, STRING, Schema};
 
 use super::super::{Finding, Severity};
 use super::Setting;
-use crate::config::target::{Template, TemplatePiece};
+use super::guard::Guard;
+use crate::config::target::{FieldGuard, Template, TemplatePiece};
+use crate::domain::timestamp::TimeFormat;
 
 /// The tokenizer that keeps a text whole, and that every index has under this name.
 const RAW: &str = "raw";
@@ -21,6 +25,7 @@ pub(super) fn findings(setting: &Setting, schema: &Schema) -> Vec<Finding> {
             findings.push(Finding { severity: Severity::Fault, place: format!("{place}.field"), what, mend });
         }
         findings.extend(template_finding(&format!("{place}.id"), &document.id));
+        findings.extend(guard_finding(format!("{place}.guard"), document.guard.as_ref(), schema));
     }
     findings
 }
@@ -45,16 +50,43 @@ pub(super) fn empty(setting: &Setting) -> Finding {
     }
 }
 
-/// The schema of an index that is created here: the id fields, whole and stored.
+/// The schema of an index that is created here: the id fields, whole and stored, and the guards.
 pub(super) fn minimal(setting: &Setting) -> Schema {
+    // By name, since a schema can't have a field twice. One that is asked to be both id and guard is an id:
+    // the index is then opened, and refused for it.
+    let guards = setting.documents.values().filter_map(|document| document.guard.as_ref());
+    let mut fields: BTreeMap<&str, Option<&FieldGuard>> =
+        guards.map(|guard| (guard.field.as_str(), Some(guard))).collect();
+    fields.extend(setting.documents.values().map(|document| (document.field.as_str(), None)));
     let mut builder = Schema::builder();
-    let mut fields: Vec<&str> = setting.documents.values().map(|document| document.field.as_str()).collect();
-    fields.sort_unstable();
-    fields.dedup();
-    for field in fields {
-        builder.add_text_field(field, STRING | STORED);
+    for (name, guard) in fields {
+        match guard.map(|guard| guard.format) {
+            None => builder.add_text_field(name, STRING | STORED),
+            Some(None | Some(TimeFormat::Iso8601)) => {
+                let options = DateOptions::from(FAST).set_precision(DateTimePrecision::Microseconds);
+                builder.add_date_field(name, options.set_stored())
+            }
+            Some(Some(TimeFormat::UnixSeconds | TimeFormat::UnixMillis)) => {
+                builder.add_i64_field(name, FAST | STORED)
+            }
+        };
     }
     builder.build()
+}
+
+fn guard_finding(place: String, guard: Option<&FieldGuard>, schema: &Schema) -> Option<Finding> {
+    let Some(guard) = guard else {
+        return Some(Finding {
+            severity: Severity::Warning,
+            place,
+            what:
+                "without a guard, a late notice deletes the document of a record that was listed again since"
+                    .into(),
+            mend: "name the FAST field that holds the upstream's own modification time".into(),
+        });
+    };
+    let (what, mend) = Guard::find(guard, schema).err()?;
+    Some(Finding { severity: Severity::Fault, place, what, mend })
 }
 
 fn field_fault(schema: &Schema, name: &str) -> Option<(String, String)> {

@@ -1,5 +1,6 @@
 //! The target on real indexes in temporary folders.
 
+mod age;
 mod opening;
 
 use std::path::Path;
@@ -30,8 +31,12 @@ fn schema_of(fields: impl FnOnce(&mut SchemaBuilder) -> Field) -> Schema {
 
 fn setting(path: &Path, field: &str) -> Tantivy {
     let id = Template(vec![TemplatePiece::Part(0), TemplatePiece::Text(":".into()), TemplatePiece::Part(1)]);
-    let document =
-        |delete_on_deactivate| Document { field: field.into(), id: id.clone(), delete_on_deactivate };
+    let document = |delete_on_deactivate| Document {
+        field: field.into(),
+        id: id.clone(),
+        guard: None,
+        delete_on_deactivate,
+    };
     let entities = [(Entity::new("listing"), document(false)), (Entity::new("deal"), document(true))]
         .into_iter()
         .collect();
@@ -89,8 +94,10 @@ fn batch(number: i64, keys: &[[&str; 2]]) -> Batch {
 fn live_ids(folder: &TempDir, ids: &[&str]) -> Vec<u64> {
     let index = Index::open_in_dir(folder.path()).unwrap();
     let field = index.schema().get_field("id").unwrap();
-    let terms: Vec<Term> = ids.iter().map(|id| Term::from_field_text(field, id)).collect();
-    probe::live(&index.reader().unwrap().searcher(), &terms).unwrap()
+    let of_any_age = |id: &&str| Wanted { term: Term::from_field_text(field, id), limit: None };
+    let wanted: Vec<Wanted> = ids.iter().map(of_any_age).collect();
+    let found = probe::live(&index.reader().unwrap().searcher(), &wanted.iter().collect::<Vec<_>>());
+    found.unwrap().iter().map(|found| found.rows).collect()
 }
 
 fn payload(folder: &TempDir) -> Option<String> {
