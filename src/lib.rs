@@ -30,9 +30,9 @@
 //! - **I1 durable before acknowledged.** A 2xx answer is sent only after the notices are committed with an fsync.
 //! - **I2 once.** The same notices any number of times, in any order, with a crash between any two steps, leave
 //!   the same rows, tombstones and counts as once.
-//! - **I3 the newer record wins.** A row whose guard is newer than the tombstone is never deleted; the check is
-//!   inside the deleting statement. A repeat is recognised by the upstream's own evidence, not by when it was
-//!   heard. Equal times delete.
+//! - **I3 the newer record wins.** A row or document whose guard is newer than the tombstone is never deleted;
+//!   the check is inside the deleting statement, or under the index's lock. A repeat is recognised by the
+//!   upstream's own evidence, not by when it was heard. Equal times delete.
 //! - **I4 no gap.** The checkpoint moves only in the transaction that makes the last page durable, never past
 //!   what was read to the end, never by a webhook, never by the local clock alone.
 //! - **I5 the brake holds.** No more than the allowed number or share of an entity goes in a window without a

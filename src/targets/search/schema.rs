@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tantivy::schema::{DateOptions, DateTimePrecision, FAST, FieldEntry, FieldType, STORED, STRING, Schema};
 
-use super::super::{Finding, Severity};
+use super::super::{Finding, Severity, tells_of_copying};
 use super::Setting;
 use super::guard::Guard;
 use crate::config::target::{FieldGuard, Template, TemplatePiece};
@@ -75,18 +75,24 @@ pub(super) fn minimal(setting: &Setting) -> Schema {
 }
 
 fn guard_finding(place: String, guard: Option<&FieldGuard>, schema: &Schema) -> Option<Finding> {
+    let own_time = "name the FAST field that holds the upstream's own modification time";
+    let finding = |severity, what, mend| Some(Finding { severity, place, what, mend });
     let Some(guard) = guard else {
-        return Some(Finding {
-            severity: Severity::Warning,
-            place,
-            what:
-                "without a guard, a late notice deletes the document of a record that was listed again since"
-                    .into(),
-            mend: "name the FAST field that holds the upstream's own modification time".into(),
-        });
+        let what =
+            "without a guard, a late notice deletes the document of a record that was listed again since";
+        return finding(Severity::Warning, what.into(), own_time.into());
     };
-    let (what, mend) = Guard::find(guard, schema).err()?;
-    Some(Finding { severity: Severity::Fault, place, what, mend })
+    if let Err((what, mend)) = Guard::find(guard, schema) {
+        return finding(Severity::Fault, what, mend);
+    }
+    if tells_of_copying(&guard.field) {
+        let what = format!(
+            "field {} looks like the time of our own copying, which would shield every document",
+            guard.field
+        );
+        return finding(Severity::Warning, what, own_time.into());
+    }
+    None
 }
 
 fn field_fault(schema: &Schema, name: &str) -> Option<(String, String)> {

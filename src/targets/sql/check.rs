@@ -9,7 +9,7 @@ use super::catalogue::{Affinity, Catalogue, Column, Index, Relation, RelationKin
 use super::words::quoted;
 use crate::config::target::{Guard, Table, Value};
 use crate::domain::Entity;
-use crate::targets::{Finding, Severity};
+use crate::targets::{Finding, Severity, tells_of_copying};
 
 /// Findings in the order of the configuration.
 #[must_use]
@@ -157,9 +157,6 @@ fn exact(index: &Index) -> bool {
     index.columns.iter().all(|(_, collation)| collation == Index::BYTES)
 }
 
-/// Words that tell of the replica's own clock, not of the upstream's.
-const LOCAL_TIMES: [&str; 6] = ["sync", "import", "fetch", "load", "ingest", "replicat"];
-
 fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&Guard>) {
     let Some(guard) = guard else {
         report.warning(
@@ -187,8 +184,7 @@ fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&G
             "add format = \"unix_seconds\" or \"unix_millis\"",
         );
     }
-    let name = guard.column.to_ascii_lowercase();
-    if LOCAL_TIMES.iter().any(|word| name.contains(word)) {
+    if tells_of_copying(&guard.column) {
         report.warning(
             place,
             format!(

@@ -11,9 +11,11 @@ use crate::targets::Severity;
 /// 2024-11-19T21:25:27.869Z, in milliseconds.
 const AT: i64 = 1_732_051_527_869;
 
+type MakeField = fn(&mut SchemaBuilder) -> Field;
+
 /// A kind of guard field: how it is made, how a time in milliseconds is written, and the format to name.
 struct Sort {
-    field: fn(&mut SchemaBuilder) -> Field,
+    field: MakeField,
     add: fn(&mut TantivyDocument, Field, i64),
     format: Option<TimeFormat>,
     /// Milliseconds that the field tells apart.
@@ -274,7 +276,7 @@ async fn i3_thousands_of_ids_over_many_segments_are_judged_one_by_one() {
 #[tokio::test]
 async fn fields_that_tell_no_age_are_refused_by_name_and_by_check() {
     let (seconds, dates) = (Some(TimeFormat::UnixSeconds), None);
-    let cases: [(&str, Option<TimeFormat>, fn(&mut SchemaBuilder) -> Field); 8] = [
+    let cases: [(&str, Option<TimeFormat>, MakeField); 8] = [
         ("has no field updated_at", dates, |builder| builder.add_date_field("at", FAST)),
         ("holds Str", dates, |builder| builder.add_text_field("updated_at", STRING | FAST)),
         ("holds F64", seconds, |builder| builder.add_f64_field("updated_at", FAST)),
@@ -346,4 +348,20 @@ async fn check_warns_of_an_index_without_a_guard() {
         [guard("targets.search.entities.deal.guard"), guard("targets.search.entities.listing.guard")]
     );
     assert!(findings[0].what.contains("listed again"), "{findings:?}");
+}
+
+#[tokio::test]
+async fn check_warns_of_a_guard_that_looks_like_the_time_of_our_own_copying() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = guarded(folder.path(), None);
+    for document in config.entities.values_mut() {
+        document.guard = Some(FieldGuard { field: "Indexed_at".into(), format: None });
+    }
+    let findings = TantivyTarget::open("search", &config).await.unwrap().check().await.unwrap();
+    let says =
+        |finding: &Finding| finding.place.ends_with("listing.guard") && finding.what.contains("shield");
+    assert!(
+        findings.iter().any(|finding| finding.severity == Severity::Warning && says(finding)),
+        "{findings:?}"
+    );
 }
