@@ -13,22 +13,30 @@ mod latency;
 mod load;
 mod replica;
 mod report;
+mod resident;
 mod setting;
+mod sustained;
 
 use std::process::ExitCode;
 
 use report::Report;
 
 /// Name, and what it measures.
-const BENCHES: [(&str, &str); 5] = [
+const BENCHES: [(&str, &str); 8] = [
     ("ack", "durable acknowledgements, against the same handler without storing and over a plain file"),
     ("ack_p99", "the slowest hundredth of acknowledgements at half of that rate"),
     ("delete", "a backlog deleted from a replica, against statements written by hand"),
     ("index", "a backlog deleted from a search index, against bare deletions by term"),
     ("latency", "one delivery to gone everywhere on an idle daemon, against the sum of its parts"),
+    ("sustained", "taking and carrying out together, against a receiver written by hand"),
+    ("memory", "the daemon's memory while it reads a feed of a million deletions"),
+    ("idle", "what an idle daemon takes"),
 ];
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|argument| argument == resident::UPSTREAM) {
+        return serve_upstream();
+    }
     // Cargo adds `--bench`.
     let named: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -55,17 +63,35 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(missed))
 }
 
-/// Runs one on a runtime like the daemon's; whether all of its ratios were met.
+fn serve_upstream() -> ExitCode {
+    let served = runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(resident::upstream()));
+    served.map_or_else(
+        |error: anyhow::Error| {
+            eprintln!("upstream: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// A runtime like the daemon's.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Runs one; whether all of its ratios were met.
 fn measure(name: &str, what: &str) -> anyhow::Result<bool> {
     let mut report = Report::begin(name, what)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match name {
             "ack" => ack::rate(&mut report).await,
             "ack_p99" => ack::p99(&mut report).await,
             "delete" => backlog::replica(&mut report).await,
             "index" => backlog::search(&mut report).await,
-            _ => latency::gone(&mut report).await,
+            "latency" => latency::gone(&mut report).await,
+            "sustained" => sustained::throughput(&mut report).await,
+            "memory" => resident::memory(&mut report).await,
+            _ => resident::idle(&mut report).await,
         }
     })?;
     Ok(report.met())

@@ -37,12 +37,17 @@ pub fn clock() -> SharedClock {
     Arc::new(SystemClock)
 }
 
-/// One source that signs with HMAC, two targets, no brake. `replica` and `search` may lie elsewhere.
+/// See [`text`].
 pub fn config(folder: &Path) -> anyhow::Result<Config> {
+    Ok(Config::parse(&text(folder)?, "bench", &ProcessEnvironment)?)
+}
+
+/// A configuration: one source that signs with HMAC, a replica and an index in the folder, no brake.
+pub fn text(folder: &Path) -> anyhow::Result<String> {
     let secret = folder.join("secret");
     std::fs::write(&secret, SECRET)?;
     let (secret, folder) = (secret.display(), folder.display());
-    let text = format!(
+    Ok(format!(
         r#"
 [server]
 hooks = "127.0.0.1:0"
@@ -83,8 +88,7 @@ kind = "tantivy"
 path = "{folder}/search"
 entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
 "#
-    );
-    Ok(Config::parse(&text, "bench", &ProcessEnvironment)?)
+    ))
 }
 
 /// Loops that run until this is dropped.

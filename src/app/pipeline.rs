@@ -47,9 +47,11 @@ impl Pipeline {
     /// The journal holds something that this program cannot read.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
         let mut failures = 0;
+        // Something may await the brake that is not heard in a round: at the start, and behind a decision.
+        let mut undecided = true;
         let dice = crate::backoff::fair_dice();
         while !cancel.is_cancelled() {
-            match self.round().await {
+            match self.round(&mut undecided).await {
                 Ok(true) => failures = 0,
                 Ok(false) => {
                     failures = 0;
@@ -61,6 +63,7 @@ impl Pipeline {
                 }
                 Err(error) if error.retry_can_help() => {
                     failures += 1;
+                    undecided = true;
                     tracing::warn!(%error, failures, "folding pauses: our own state cannot be used");
                     let wait = STORE_DOWN.wait(failures, &dice);
                     cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
@@ -72,22 +75,27 @@ impl Pipeline {
     }
 
     /// Folds to the journal's end, then brakes once; `false` when there was nothing to do.
-    async fn round(&mut self) -> Result<bool, StoreError> {
+    async fn round(&mut self, undecided: &mut bool) -> Result<bool, StoreError> {
         // The end as it is now: the last decision stands before it, and is not taken again; what comes in
         // meanwhile does not keep the brake waiting.
         let end = self.store.head().await?.seq;
-        let mut moved = false;
+        let (mut moved, mut heard) = (false, false);
         loop {
             let folded = fold::step(&self.store).await?;
             self.count(&folded).await?;
             moved |= folded.entries > 0;
+            heard |= !folded.heard.is_empty();
             self.reached(folded.reached);
             if folded.entries == 0 || folded.reached >= end {
                 break;
             }
         }
-        let decided = self.brake.step().await?;
-        Ok(moved || decided.is_some())
+        // Most entries tell of batches: looking for something to decide on would cost each of them a question.
+        if moved && !heard && !*undecided {
+            return Ok(true);
+        }
+        *undecided = self.brake.step().await?.is_some();
+        Ok(moved || *undecided)
     }
 
     /// Tells how far the journal is folded, be it by us or by another process.
