@@ -24,7 +24,7 @@ const BODY_BYTES: usize = 600;
 /// Digits of a record's number.
 const DIGITS: usize = 9;
 /// What is sent before anything is counted.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub const WARM_UP: Duration = Duration::from_millis(500);
 /// How often a paced sender looks whether something is due.
 const PACE: Duration = Duration::from_micros(100);
 

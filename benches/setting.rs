@@ -127,6 +127,7 @@ impl Loops {
             brake,
             progress,
             metrics: parts.metrics.clone(),
+            undecided: true,
         };
         let stop = self.stop.clone();
         self.running.push(tokio::spawn(async move {

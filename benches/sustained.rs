@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use expunged::app::Parts;
 
-use crate::load::{self, Numbers};
+use crate::load::{self, Numbers, WARM_UP};
 use crate::replica;
 use crate::report::{Report, plain};
 use crate::setting::{self, Loops, SECRET};
@@ -46,7 +46,7 @@ async fn ours() -> anyhow::Result<Rates> {
             .map_or(0, |(_, _, count)| *count)
     };
     // Carried out is what is gone from both.
-    let carried_out = gone("replica").min(gone("search")) as f64 / TIME.as_secs_f64();
+    let carried_out = gone("replica").min(gone("search")) as f64 / (WARM_UP + TIME).as_secs_f64();
     Ok(Rates { acknowledged, carried_out })
 }
 

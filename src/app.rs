@@ -203,6 +203,7 @@ fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop
         brake,
         progress,
         metrics: parts.metrics.clone(),
+        undecided: true,
     };
     tasks.spawn("fold", pipeline.run(stop.drain.clone()));
     let kept = parts.config.state.bodies_kept;

@@ -8,7 +8,7 @@
 
 mod settle;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::backoff::{Backoff, Dice};
 use crate::brake::removal;
 use crate::clock::SharedClock;
 use crate::domain::{
-    Entity, Event, Seq, Timestamp,
+    Entity, Event, Outcome, Seq, Timestamp,
     event::{Settled, Settlement, Started},
 };
 use crate::intake::Intake;
@@ -271,9 +271,7 @@ impl Applier {
             .zip(effects)
             .map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
             .collect();
-        for (task, result) in leased.tasks.iter().zip(&results) {
-            self.measure(task, result, now);
-        }
+        self.measure(&leased.tasks, &results, now);
         tracing::info!(
             target = self.target.name(),
             batch = leased.number,
@@ -300,14 +298,23 @@ impl Applier {
         Applied::Told(results)
     }
 
-    fn measure(&self, task: &Task, result: &Settlement, now: Timestamp) {
+    fn measure(&self, tasks: &[Task], results: &[Settlement], now: Timestamp) {
         let target = self.target.name();
-        self.metrics.settled(target, &result.entity, result.outcome, 1);
-        self.metrics.rows_removed(target, &result.entity, result.rows);
-        if result.outcome.is_gone() {
-            let upstream = task.upstream_time.then(|| now.since(task.at));
-            self.metrics.gone(self.target.name(), upstream, now.since(task.heard_at));
+        let mut sums: BTreeMap<(&Entity, Outcome), (u64, u64)> = BTreeMap::new();
+        for result in results {
+            let (records, rows) = sums.entry((&result.entity, result.outcome)).or_default();
+            *records += 1;
+            *rows += result.rows;
         }
+        for ((entity, outcome), (records, rows)) in sums {
+            self.metrics.settled(target, entity, outcome, records);
+            self.metrics.rows_removed(target, entity, rows);
+        }
+        let gone = tasks.iter().zip(results).filter(|(_, result)| result.outcome.is_gone());
+        let since = |(task, _): (&Task, _)| {
+            (task.upstream_time.then(|| now.since(task.at)), now.since(task.heard_at))
+        };
+        self.metrics.gone(target, gone.map(since));
     }
 
     /// Waits until the journal is folded up to `seq`.

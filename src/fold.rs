@@ -39,13 +39,18 @@ pub struct Folded {
 /// Nothing was changed.
 pub async fn step(store: &SharedStore) -> Result<Folded, StoreError> {
     let before = store.position().await?;
-    if store.entries(before.seq, 1, 0).await?.is_empty() {
+    let ahead = store.entries(before.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
+    if ahead.is_empty() {
         return Ok(Folded { reached: before.seq, ..Folded::default() });
     }
     let mut fold = store.fold().await?;
-    // Read again inside the step: another process may have folded in between.
     let mut position = fold.position();
-    let entries = store.entries(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
+    let entries = if position == before {
+        ahead
+    } else {
+        // Another process has folded in between.
+        store.entries(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?
+    };
     let mut step = Step { topology: fold.topology().await?, folded: Folded::default() };
     let mut run_of_heard: Vec<(&Entry, Heard)> = Vec::new();
     for entry in &entries {

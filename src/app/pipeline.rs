@@ -38,6 +38,8 @@ pub struct Pipeline {
     /// How far the journal has been folded.
     pub progress: watch::Sender<Seq>,
     pub metrics: Arc<Metrics>,
+    /// Something may await the brake that was not heard in this round: at the start, and behind a decision.
+    pub undecided: bool,
 }
 
 impl Pipeline {
@@ -81,8 +83,12 @@ impl Pipeline {
             *reached = folded.reached;
             moved
         });
-        let decided = self.brake.step().await?;
-        Ok(folded.entries > 0 || decided.is_some())
+        // Most entries tell of batches: looking for something to decide on would cost each of them a question.
+        if !self.undecided && folded.heard.is_empty() && folded.entries > 0 {
+            return Ok(true);
+        }
+        self.undecided = self.brake.step().await?.is_some();
+        Ok(folded.entries > 0 || self.undecided)
     }
 
     async fn count(&self, folded: &Folded) -> Result<(), StoreError> {

@@ -232,13 +232,18 @@ impl Metrics {
         self.families.rows_removed.get_or_create(&labels).inc_by(rows);
     }
 
-    /// A record is gone: since its deletion upstream, where that is known, and since we acknowledged it.
-    pub fn gone(&self, target: &str, since_upstream: Option<Duration>, since_acknowledged: Duration) {
+    /// Records are gone: for each the time since its deletion upstream, where that is known, and since we
+    /// acknowledged it.
+    pub fn gone(&self, target: &str, records: impl IntoIterator<Item = (Option<Duration>, Duration)>) {
         let labels = OfTarget { target: self.target(target) };
-        if let Some(since) = since_upstream {
-            self.families.upstream_to_gone.get_or_create(&labels).observe(since.as_secs_f64());
+        let upstream = self.families.upstream_to_gone.get_or_create_owned(&labels);
+        let acknowledged = self.families.acknowledged_to_gone.get_or_create_owned(&labels);
+        for (since_upstream, since_acknowledged) in records {
+            if let Some(since) = since_upstream {
+                upstream.observe(since.as_secs_f64());
+            }
+            acknowledged.observe(since_acknowledged.as_secs_f64());
         }
-        self.families.acknowledged_to_gone.get_or_create(&labels).observe(since_acknowledged.as_secs_f64());
     }
 
     /// A batch ended at a target.

@@ -7,8 +7,9 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
-/// Rows a statement. 64 × the widest row stays far below SQLite's 32,766 parameters.
-const GROUPS: [usize; 3] = [64, 8, 1];
+/// Rows a statement: powers of two, so that any number takes few statements. 64 × the widest row stays far
+/// below SQLite's 32,766 parameters.
+const GROUPS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// A query whose parameters are being bound.
 pub type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;

@@ -16,6 +16,12 @@ use crate::domain::{
 };
 use crate::store::{Fold, Position, RunCounts, StoreError};
 
+/// Begins a step and tells all that every step needs, in one trip to the connection's thread.
+const BEGIN: &str = "BEGIN IMMEDIATE; SELECT name, value FROM state
+    UNION ALL SELECT 'next_id', CAST(coalesce(max(id), 0) + 1 AS TEXT) FROM tombstones";
+const COMMIT: &str =
+    "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+    COMMIT";
 const GET: &str = "SELECT value FROM state WHERE name = ?";
 const SET: &str =
     "INSERT INTO state (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
@@ -45,6 +51,7 @@ const UNREADABLE: &str = "INSERT INTO unreadable (seq, source, at, faults) VALUE
 
 const POSITION: &str = "position";
 const TOPOLOGY: &str = "topology";
+const NEXT_ID: &str = "next_id";
 
 /// The connection that folds, opened when it is needed.
 #[derive(Debug)]
@@ -60,7 +67,7 @@ impl Projector {
         Self { options, connection: None, unfinished: false }
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    async fn begin(&mut self) -> Result<Vec<SqliteRow>, StoreError> {
         if self.unfinished {
             // Closing undoes the step, whatever state it was left in.
             self.connection = None;
@@ -71,8 +78,7 @@ impl Projector {
             none => none.insert(self.options.connect().await?),
         };
         self.unfinished = true;
-        sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
-        Ok(())
+        Ok(sqlx::query(BEGIN).fetch_all(connection).await?)
     }
 
     fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
@@ -85,14 +91,26 @@ impl Projector {
 pub struct SqliteFold {
     projector: OwnedMutexGuard<Projector>,
     position: Position,
+    topology: Topology,
+    next_id: TombstoneId,
 }
 
 impl SqliteFold {
     pub async fn begin(projector: Arc<Mutex<Projector>>) -> Result<Self, StoreError> {
         let mut projector = projector.lock_owned().await;
-        projector.begin().await?;
-        let position = position(projector.connection()?).await?;
-        Ok(Self { projector, position })
+        let rows = projector.begin().await?;
+        let mut fold =
+            Self { projector, position: Position::default(), topology: Topology::default(), next_id: 1 };
+        for row in rows {
+            let text: &str = row.try_get(1)?;
+            match row.try_get(0)? {
+                POSITION => fold.position = parse_position(text)?,
+                TOPOLOGY => fold.topology = parse_topology(text)?,
+                NEXT_ID => fold.next_id = text.parse().map_err(|_| corrupt("next id", text))?,
+                _ => {}
+            }
+        }
+        Ok(fold)
     }
 
     fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
@@ -102,12 +120,23 @@ impl SqliteFold {
 
 pub async fn position(connection: &mut SqliteConnection) -> Result<Position, StoreError> {
     let text: Option<String> = sqlx::query_scalar(GET).bind(POSITION).fetch_optional(connection).await?;
-    let Some(text) = text else { return Ok(Position::default()) };
+    text.map_or(Ok(Position::default()), |text| parse_position(&text))
+}
+
+fn parse_position(text: &str) -> Result<Position, StoreError> {
     let parsed = text.split_once(' ').and_then(|(seq, hash)| {
         let hash: [u8; 32] = hex::decode(hash).ok()?.try_into().ok()?;
         Some(Position { seq: seq.parse().ok()?, hash })
     });
-    parsed.ok_or_else(|| StoreError::Corrupt(format!("position of the projections: {text:?}")))
+    parsed.ok_or_else(|| corrupt("position", text))
+}
+
+fn parse_topology(text: &str) -> Result<Topology, StoreError> {
+    serde_json::from_str(text).map_err(|_| corrupt("topology", text))
+}
+
+fn corrupt(what: &str, text: &str) -> StoreError {
+    StoreError::Corrupt(format!("{what} of the projections: {text:?}"))
 }
 
 pub const fn action_text(action: Action) -> &'static str {
@@ -184,15 +213,13 @@ impl Fold for SqliteFold {
     }
 
     async fn topology(&mut self) -> Result<Topology, StoreError> {
-        let found: Option<String> =
-            sqlx::query_scalar(GET).bind(TOPOLOGY).fetch_optional(self.connection()?).await?;
-        let Some(text) = found else { return Ok(Topology::default()) };
-        serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(format!("topology: {error}")))
+        Ok(self.topology.clone())
     }
 
     async fn set_topology(&mut self, topology: &Topology) -> Result<(), StoreError> {
         let text = json(topology)?;
         sqlx::query(SET).bind(TOPOLOGY).bind(text).execute(self.connection()?).await?;
+        self.topology = topology.clone();
         Ok(())
     }
 
@@ -213,9 +240,7 @@ impl Fold for SqliteFold {
     }
 
     async fn next_id(&mut self) -> Result<TombstoneId, StoreError> {
-        let last: Option<i64> =
-            sqlx::query_scalar("SELECT max(id) FROM tombstones").fetch_one(self.connection()?).await?;
-        Ok(last.unwrap_or(0) + 1)
+        Ok(self.next_id)
     }
 
     async fn put_tombstones(&mut self, tombstones: &[(Tombstone, bool)]) -> Result<(), StoreError> {
@@ -229,6 +254,8 @@ impl Fold for SqliteFold {
             })
             .await?;
         }
+        let ids = tombstones.iter().map(|(stone, _)| stone.id + 1);
+        self.next_id = ids.fold(self.next_id, TombstoneId::max);
         Ok(())
     }
 
@@ -305,8 +332,7 @@ impl Fold for SqliteFold {
 
     async fn commit(mut self: Box<Self>, position: Position) -> Result<(), StoreError> {
         let text = format!("{} {}", position.seq, hex::encode(position.hash));
-        sqlx::query(SET).bind(POSITION).bind(text).execute(self.connection()?).await?;
-        sqlx::query("COMMIT").execute(self.connection()?).await?;
+        sqlx::query(COMMIT).bind(POSITION).bind(text).execute(self.connection()?).await?;
         self.projector.unfinished = false;
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Reading what has been folded.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use sqlx::query::QueryScalar;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row, Sqlite, SqlitePool};
 
 use super::fold::{action, key, tombstone};
 use crate::domain::{
@@ -12,6 +13,10 @@ use crate::store::{
     Hold, OpenBatch, Parked, Queue, Run, RunCounts, StoreError, Story, StoryTask, Tally, Task,
 };
 
+/// The columns of a task. Many of them come as one value: a row each costs a trip to the connection's thread
+/// for every few of them, and an allocation for every column.
+const GATHERED: &str = "SELECT json_group_array(json_array(id, cause, entity, key, action, at, upstream_time,
+    heard_at, attempts, removed)) FROM";
 const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, heard_at, 0 AS attempts,
     0 AS removed FROM tombstones";
 const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
@@ -41,22 +46,35 @@ const OUTCOMES: &str = "SELECT target, coalesce(outcome, state) AS what, count(*
 const PARKED: &str = "SELECT target, entity, key, code, message FROM tasks WHERE state = 'parked'
     ORDER BY settled DESC LIMIT ?";
 
-fn task(row: &SqliteRow) -> Result<Task, StoreError> {
+type Scalar<'q> = QueryScalar<'q, Sqlite, String, SqliteArguments>;
+type Columns = (i64, i64, String, String, String, i64, u8, i64, u32, u8);
+
+fn task(columns: Columns) -> Result<Task, StoreError> {
+    let (id, cause, entity, key, action, at, upstream_time, heard_at, attempts, removed) = columns;
     Ok(Task {
-        fact: Fact(row.try_get(0)?, row.try_get(1)?),
-        entity: Entity::new(row.try_get::<String, _>(2)?),
-        key: key(row.try_get(3)?)?,
-        action: action(row.try_get(4)?)?,
-        at: Timestamp::from_micros(row.try_get(5)?),
-        upstream_time: row.try_get(6)?,
-        heard_at: Timestamp::from_micros(row.try_get(7)?),
-        attempts: row.try_get(8)?,
-        removed: row.try_get(9)?,
+        fact: Fact(id, cause),
+        entity: Entity::new(entity),
+        key: self::key(&key)?,
+        action: self::action(&action)?,
+        at: Timestamp::from_micros(at),
+        upstream_time: upstream_time != 0,
+        heard_at: Timestamp::from_micros(heard_at),
+        attempts,
+        removed: removed != 0,
     })
 }
 
-fn tasks(rows: &[SqliteRow]) -> Result<Vec<Task>, StoreError> {
-    rows.iter().map(task).collect()
+/// The tasks that a query gives, in its order.
+async fn tasks<'q>(
+    pool: &SqlitePool,
+    query: &str,
+    bind: impl FnOnce(Scalar<'q>) -> Scalar<'q>,
+) -> Result<Vec<Task>, StoreError> {
+    let text = format!("{GATHERED} ({query})");
+    let list = bind(sqlx::query_scalar(sqlx::AssertSqlSafe(text))).fetch_one(pool).await?;
+    let rows: Vec<Columns> =
+        serde_json::from_str(&list).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    rows.into_iter().map(task).collect()
 }
 
 fn count(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
@@ -68,15 +86,13 @@ fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> 
 }
 
 pub async fn awaiting(pool: &SqlitePool, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let text = format!("{FACT} WHERE decision = 'awaited' ORDER BY id LIMIT ?");
-    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(limit);
-    tasks(&query.fetch_all(pool).await?)
+    let query = format!("{FACT} WHERE decision = 'awaited' ORDER BY id LIMIT ?");
+    tasks(pool, &query, |query| query.bind(limit)).await
 }
 
 pub async fn held(pool: &SqlitePool, hold: Seq, limit: u32) -> Result<Vec<Task>, StoreError> {
-    let text = format!("{FACT} WHERE hold = ? AND decision = 'held' ORDER BY id LIMIT ?");
-    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(hold).bind(limit);
-    tasks(&query.fetch_all(pool).await?)
+    let query = format!("{FACT} WHERE hold = ? AND decision = 'held' ORDER BY id LIMIT ?");
+    tasks(pool, &query, |query| query.bind(hold).bind(limit)).await
 }
 
 pub async fn due(
@@ -86,13 +102,13 @@ pub async fn due(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Task>, StoreError> {
-    let text = format!(
+    let query = format!(
         "{TASK} WHERE k.target = ? AND k.state = 'due' AND (k.entity, k.key) > (?, ?) AND k.due_at <= ?
          ORDER BY k.entity, k.key LIMIT ?"
     );
     let (entity, key) = after.map_or(("", ""), |(entity, key)| (entity.as_str(), key.as_str()));
-    let query = sqlx::query(sqlx::AssertSqlSafe(text)).bind(target).bind(entity).bind(key);
-    tasks(&query.bind(now.micros()).bind(limit).fetch_all(pool).await?)
+    tasks(pool, &query, |query| query.bind(target).bind(entity).bind(key).bind(now.micros()).bind(limit))
+        .await
 }
 
 pub async fn next_due_at(pool: &SqlitePool, target: &str) -> Result<Option<Timestamp>, StoreError> {
@@ -104,8 +120,7 @@ pub async fn open_batches(pool: &SqlitePool, target: &str) -> Result<Vec<OpenBat
     let mut batches = Vec::new();
     for row in sqlx::query(BATCHES).bind(target).fetch_all(pool).await? {
         let members: &str = row.try_get("members")?;
-        let query = sqlx::query(MEMBERS).bind(members).bind(target);
-        let tasks = tasks(&query.fetch_all(pool).await?)?;
+        let tasks = tasks(pool, MEMBERS, |query| query.bind(members).bind(target)).await?;
         batches.push(OpenBatch { number: row.try_get("number")?, tasks });
     }
     Ok(batches)

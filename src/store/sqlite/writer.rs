@@ -147,11 +147,10 @@ impl Writer {
     /// Writes all requests in one transaction; the number of the first entry.
     async fn write(&mut self, requests: &[Append]) -> Result<Seq, StoreError> {
         let connection = self.connection().await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let head = journal::head(&mut transaction).await?;
+        let head = journal::begin(connection).await?;
         let (rows, bodies) = rows(head, requests);
         bulk::insert(
-            &mut transaction,
+            connection,
             "INSERT INTO journal (seq, at, kind, body, hash)",
             5,
             "",
@@ -162,7 +161,7 @@ impl Writer {
         )
         .await?;
         bulk::insert(
-            &mut transaction,
+            connection,
             "INSERT INTO bodies (seq, at, body)",
             3,
             "",
@@ -170,7 +169,7 @@ impl Writer {
             |query, (seq, at, body)| query.bind(*seq).bind(*at).bind(body.to_vec()),
         )
         .await?;
-        transaction.commit().await?;
+        sqlx::query("COMMIT").execute(connection).await?;
         Ok(head.seq + 1)
     }
 

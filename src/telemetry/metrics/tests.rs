@@ -82,8 +82,8 @@ fn counts_add_up_and_gauges_hold_the_last_value() {
     metrics.queue("replica", 7, Duration::from_millis(1_500));
     metrics.queue("replica", 5, Duration::from_millis(500));
     metrics.batch("replica", Ended::Done, Duration::from_millis(20));
-    metrics.gone("replica", None, Duration::from_millis(20));
-    metrics.gone("replica", Some(Duration::from_hours(100)), Duration::from_millis(30));
+    metrics.gone("replica", [(None, Duration::from_millis(20))]);
+    metrics.gone("replica", [(Some(Duration::from_hours(100)), Duration::from_millis(30))]);
     metrics.run("repliers", Ended::Done, Some(0.25));
     metrics.journal_available(false);
     let samples = samples(&metrics);
