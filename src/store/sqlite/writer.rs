@@ -3,15 +3,16 @@
 //! While a commit is on its way to the disk, requests gather; the next commit takes them all. Nothing is ever
 //! waited for, so that a single request on an idle daemon pays for its own fsync alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{bulk, journal};
-use crate::domain::{Seq, Timestamp};
+use super::journal;
+use crate::domain::Seq;
 use crate::store::{Draft, Health, Position, StoreError, chain};
 
 /// Requests in one commit. Enough that the fsync is shared by all who wait; few enough that the commit stays
@@ -20,6 +21,11 @@ const COMMIT_REQUESTS_MAX: usize = 512;
 /// How often an unwritable journal is tried: often enough that a delivery refused with `Retry-After` finds it
 /// mended, seldom enough to leave a full disk alone.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Rows of one statement: as many as usually wait for one commit.
+const STATEMENT_ROWS_MAX: usize = 64;
+/// Texts that are kept prepared: one for each number of rows, and as many for those without all bodies.
+const STATEMENTS_KEPT: usize = 2 * STATEMENT_ROWS_MAX;
 
 /// Written to see whether there is room: the largest body that is taken by default. A smaller probe fits onto
 /// a disk that is full for deliveries, and says ready where none would be acknowledged.
@@ -51,6 +57,7 @@ pub(super) fn new(
 ) -> (mpsc::Sender<Append>, watch::Receiver<Health>, Writer) {
     let (appends, requests) = mpsc::channel(queue_max);
     let (health, told) = watch::channel(Health::Writable);
+    let options = options.statement_cache_capacity(STATEMENTS_KEPT);
     (appends, told, Writer { options, connection: None, requests, health })
 }
 
@@ -153,28 +160,24 @@ impl Writer {
     async fn write(&mut self, requests: &[Append]) -> Result<Seq, StoreError> {
         let connection = self.connection().await?;
         let head = journal::begin(connection).await?;
-        let (rows, bodies) = rows(head, requests);
-        bulk::insert(
-            connection,
-            "INSERT INTO journal (seq, at, kind, body, hash)",
-            5,
-            "",
-            &rows,
-            |query, row| {
-                query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone()).bind(row.hash.clone())
-            },
-        )
-        .await?;
-        bulk::insert(
-            connection,
-            "INSERT INTO bodies (seq, at, body)",
-            3,
-            "",
-            &bodies,
-            |query, (seq, at, body)| query.bind(*seq).bind(*at).bind(body.to_vec()),
-        )
-        .await?;
-        sqlx::query("COMMIT").execute(connection).await?;
+        let rows = rows(head, requests);
+        let mut groups = rows.chunks(STATEMENT_ROWS_MAX).peekable();
+        while let Some(group) = groups.next() {
+            // The last group brings the commit along: every trip to the connection's thread costs as much as
+            // the rows of several requests.
+            let text = insert_text(group, groups.peek().is_none());
+            let mut query = sqlx::query(AssertSqlSafe(text));
+            for row in group {
+                query = query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone());
+                query = query.bind(row.hash.to_vec());
+            }
+            for row in group {
+                if let Some(raw) = &row.raw {
+                    query = query.bind(row.seq).bind(row.at).bind(raw.to_vec());
+                }
+            }
+            query.execute(&mut *connection).await?;
+        }
         Ok(head.seq + 1)
     }
 
@@ -202,26 +205,36 @@ struct Row {
     seq: Seq,
     at: i64,
     kind: &'static str,
-    body: std::sync::Arc<str>,
-    hash: Vec<u8>,
+    body: Arc<str>,
+    hash: [u8; 32],
+    raw: Option<bytes::Bytes>,
 }
 
-type Body = (Seq, i64, bytes::Bytes);
-
-fn rows(head: Position, requests: &[Append]) -> (Vec<Row>, Vec<Body>) {
+fn rows(head: Position, requests: &[Append]) -> Vec<Row> {
     let Position { mut seq, mut hash } = head;
-    let mut rows = Vec::with_capacity(requests.len());
-    let mut bodies = Vec::new();
-    for draft in requests.iter().flat_map(|request| &request.drafts) {
-        seq += 1;
-        let Draft { at, event, body: raw } = draft;
-        let at: &Timestamp = at;
-        let (kind, body) = (event.kind(), event.encode());
-        hash = chain::hash(&hash, seq, *at, kind, &body);
-        if let Some(raw) = raw {
-            bodies.push((seq, at.micros(), raw.clone()));
-        }
-        rows.push(Row { seq, at: at.micros(), kind, body: body.into(), hash: hash.to_vec() });
+    let drafts = requests.iter().flat_map(|request| &request.drafts);
+    drafts
+        .map(|Draft { at, event, body: raw }| {
+            seq += 1;
+            let (kind, body) = (event.kind(), event.encode());
+            hash = chain::hash(&hash, seq, *at, kind, &body);
+            Row { seq, at: at.micros(), kind, body: body.into(), hash, raw: raw.clone() }
+        })
+        .collect()
+}
+
+/// One text for all rows of a group and the raw bodies that they have. There are as many texts as sizes, and
+/// the connection keeps them prepared.
+fn insert_text(group: &[Row], commits: bool) -> String {
+    let entries = vec!["(?, ?, ?, ?, ?)"; group.len()].join(", ");
+    let mut text = format!("INSERT INTO journal (seq, at, kind, body, hash) VALUES {entries}");
+    let bodies = group.iter().filter(|row| row.raw.is_some()).count();
+    if bodies > 0 {
+        text.push_str("; INSERT INTO bodies (seq, at, body) VALUES ");
+        text.push_str(&vec!["(?, ?, ?)"; bodies].join(", "));
     }
-    (rows, bodies)
+    if commits {
+        text.push_str("; COMMIT");
+    }
+    text
 }
