@@ -17,8 +17,9 @@ use crate::telemetry::metrics::NoticeResult;
 
 /// Entries in one step: few enough that a step takes milliseconds, and those who wait for it little longer.
 const STEP_ENTRIES_MAX: u32 = 512;
-/// Bytes of entries in one step: a page of a feed is some 20 KiB, a settled batch up to 2 MiB.
-const STEP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of entries in one step: fifty pages of a feed, or one settled batch. What they mean takes ten times as
+/// much memory.
+const STEP_BYTES_MAX: usize = 1024 * 1024;
 /// Without a configured horizon: the longest retry schedule that is documented (Standard Webhooks, 75.6 h).
 const RETRY_HORIZON: Duration = Duration::from_hours(76);
 

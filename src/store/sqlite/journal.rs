@@ -10,7 +10,12 @@ use crate::store::{Entry, Position, StoreError};
 const BEGIN: &str = "BEGIN IMMEDIATE; SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1";
 const HEAD: &str = "SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1";
 const HASH_AT: &str = "SELECT hash FROM journal WHERE seq = ?";
-const ENTRIES: &str = "SELECT seq, at, kind, body, hash FROM journal WHERE seq > ? ORDER BY seq LIMIT ?";
+/// Entries behind ?1, at most ?2, until ?3 bytes of bodies are passed. The sizes are summed up first, from the
+/// rows' heads: a settled batch has a megabyte, and what is fetched is in memory at once.
+const ENTRIES: &str = "SELECT j.seq, j.at, j.kind, j.body, j.hash
+    FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before
+      FROM (SELECT seq, octet_length(body) AS bytes FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2)) AS s
+    CROSS JOIN journal AS j ON j.seq = s.seq WHERE s.before <= ?3";
 const BODY: &str = "SELECT body FROM bodies WHERE seq = ?";
 const PURGE: &str =
     "DELETE FROM bodies WHERE seq IN (SELECT seq FROM bodies WHERE at < ? ORDER BY seq LIMIT ?)";
@@ -18,9 +23,6 @@ const LEASE: &str = "INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?4
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
     WHERE leases.holder = excluded.holder OR leases.until <= ?3";
 const RELEASE: &str = "DELETE FROM leases WHERE name = ? AND holder = ?";
-
-/// Entries fetched by one statement; bodies are at most 1 MiB or so each, and usually below 1 KiB.
-const FETCH: u32 = 64;
 
 pub async fn head(connection: &mut SqliteConnection) -> Result<Position, StoreError> {
     position(sqlx::query(HEAD).fetch_optional(connection).await?.as_ref())
@@ -46,32 +48,19 @@ fn hash(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Corrupt("a hash in the journal is not 32 bytes long".into()))
 }
 
-/// Entries after `after`, until `entries_max` or, between statements, `bytes_max` is reached.
+/// Entries after `after`, until `entries_max` is reached or `bytes_max` is passed.
 pub async fn entries(
     pool: &SqlitePool,
     after: Seq,
     entries_max: u32,
     bytes_max: usize,
 ) -> Result<Vec<Entry>, StoreError> {
-    let mut connection = pool.acquire().await?;
-    let (mut found, mut bytes, mut reached): (Vec<Entry>, usize, Seq) = (Vec::new(), 0, after);
-    loop {
-        let wanted = FETCH.min(entries_max - u32::try_from(found.len()).unwrap_or(u32::MAX).min(entries_max));
-        if wanted == 0 {
-            return Ok(found);
-        }
-        let rows = sqlx::query(ENTRIES).bind(reached).bind(wanted).fetch_all(&mut *connection).await?;
-        let complete = rows.len() < wanted as usize;
-        for row in rows {
-            let entry = entry(&row)?;
-            bytes = bytes.saturating_add(entry.body.len());
-            reached = entry.seq;
-            found.push(entry);
-        }
-        if complete || bytes >= bytes_max {
-            return Ok(found);
-        }
-    }
+    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+    let query = sqlx::query(ENTRIES).bind(after).bind(entries_max).bind(bytes_max);
+    let mut found: Vec<Entry> = query.fetch_all(pool).await?.iter().map(entry).collect::<Result<_, _>>()?;
+    // They come in this order already; having the database sort them would copy every body.
+    found.sort_unstable_by_key(|entry| entry.seq);
+    Ok(found)
 }
 
 fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {

@@ -21,9 +21,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages after which the WAL is moved into the file: 16 MiB. Smaller ones sync too often, larger ones make the
 /// request that pays for it wait.
 const CHECKPOINT_PAGES: &str = "4000";
-/// Rows that a connection's thread may be ahead of their reader: a fetch of the journal's, so that the two do
-/// not take turns row by row.
-const ROWS_AHEAD: usize = 128;
+/// Rows that a connection's thread may be ahead of their reader: a step's entries, so that the two do not take
+/// turns row by row.
+const ROWS_AHEAD: usize = 512;
 /// Page cache of the folding connection, KiB (negative is SQLite's way to say so): its index of keys is
 /// touched at random.
 const FOLD_CACHE_KIB: &str = "-32768";
@@ -79,6 +79,8 @@ fn connect_options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnect
         .busy_timeout(BUSY_TIMEOUT)
         .row_buffer_size(ROWS_AHEAD)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        // Otherwise a statement that changes many rows keeps what it would undo in a file.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 
