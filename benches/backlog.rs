@@ -89,15 +89,15 @@ async fn ours(folder: &Path, name: &str, numbers: &[u64]) -> anyhow::Result<Took
     let target = Arc::new(Timed { target, micros: AtomicU64::new(0) });
     record(&parts, numbers).await?;
     let mut loops = Loops::default();
-    let mut folded = loops.fold(&parts, &[]);
+    let mut reached = loops.fold(&parts, &[]);
     let mut released = 0;
     while released < numbers.len() as u64 {
-        folded.changed().await?;
+        reached.changed().await?;
         released = parts.store.queue(name).await?.due;
     }
     // Released means folded as well: from here on, only applying writes.
     let began = Instant::now();
-    loops.apply(&parts, target.clone(), folded);
+    loops.apply(&parts, target.clone(), reached);
     while !idle(&parts, name).await? {
         tokio::time::sleep(LOOK).await;
     }

@@ -22,9 +22,9 @@ async fn ours(folder: &Path) -> anyhow::Result<Vec<f64>> {
     parts.note_topology().await?;
     let targets = parts.targets().await?;
     let mut loops = Loops::default();
-    let folded = loops.fold(&parts, &targets);
+    let reached = loops.fold(&parts, &targets);
     for target in targets {
-        loops.apply(&parts, target, folded.clone());
+        loops.apply(&parts, target, reached.clone());
     }
     let address = loops.serve(setting::hooks(&parts)?, &parts).await?;
     let (replica, index) = (folder.join("replica.db"), folder.join("search"));

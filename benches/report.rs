@@ -30,6 +30,7 @@ impl Report {
         self.met
     }
 
+    #[expect(clippy::unused_self, reason = "lines belong to a report")]
     pub fn say(&self, text: &str) {
         println!("  {text}");
     }

@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// Longer than any machine should need for the whole feed.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const PATIENCE: Duration = Duration::from_mins(30);
 
 /// A process that is ended with this.
 struct Process(Child);

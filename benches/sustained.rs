@@ -31,9 +31,9 @@ async fn ours() -> anyhow::Result<Rates> {
     parts.note_topology().await?;
     let targets = parts.targets().await?;
     let mut loops = Loops::default();
-    let folded = loops.fold(&parts, &targets);
+    let reached = loops.fold(&parts, &targets);
     for target in targets {
-        loops.apply(&parts, target, folded.clone());
+        loops.apply(&parts, target, reached.clone());
     }
     let address = loops.serve(setting::hooks(&parts)?, &parts).await?;
     let acknowledged = load::saturate(address, Numbers::from(0), TIME).await?;
