@@ -149,11 +149,7 @@ impl Target for TantivyTarget {
     }
 
     async fn rest(&self) {
-        let rested = self.with_index(|index| {
-            index.rest();
-            Ok(())
-        });
-        if let Err(error) = rested.await {
+        if let Err(error) = self.with_index(SearchIndex::rest).await {
             tracing::warn!(target = self.setting.name, %error, "the index's writer was not given back");
         }
     }

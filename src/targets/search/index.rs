@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use tantivy::directory::error::{LockError, OpenDirectoryError};
 use tantivy::directory::{INDEX_WRITER_LOCK, MmapDirectory};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::indexer::{IndexWriterOptions, NoMergePolicy};
 use tantivy::schema::{Field, Schema};
-use tantivy::{Directory, Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyError, Term};
+use tantivy::{
+    Directory, Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, SegmentMeta, TantivyError, Term,
+};
 
 use super::super::TargetError;
 use super::any_of::AnyOf;
@@ -25,9 +27,9 @@ use crate::domain::Entity;
 /// Memory of the index writer, bytes: the least that Tantivy accepts. It is for documents that are added,
 /// and none are added here.
 const WRITER_MEMORY_BYTES: usize = 15_000_000;
-/// Share of deleted documents above which a segment is written anew, so that what was deleted also leaves
-/// the disk. Tantivy's own default, 1.0, never does it.
-const DELETED_SHARE_BEFORE_MERGE: f32 = 0.2;
+/// A segment of which more than one document in so many is deleted is written anew, so that what was deleted
+/// also leaves the disk.
+const DELETED_DOCUMENTS_OF: u64 = 5;
 /// Mark of our commits in the index's metadata, before the batch's number.
 const BATCH_MARK: &str = "batch=";
 
@@ -104,14 +106,20 @@ impl SearchIndex {
         Ok(Index::open_in_dir(path).map_err(|error| fault(path, &error))?.schema())
     }
 
-    /// Gives the writer's lock back, once the merges that it has begun are done.
-    pub(super) fn rest(&mut self) {
-        let Some(Writer { writer, .. }) = self.open.as_mut().and_then(|open| open.writer.take()) else {
-            return;
-        };
-        if let Err(error) = writer.wait_merging_threads() {
-            tracing::warn!(%error, "a merge of the index's segments failed, and is begun again another time");
+    /// Writes segments anew that hold many deleted documents, and gives the writer's lock back. Waited for, so
+    /// that nothing of it goes on when the lock is free.
+    pub(super) fn rest(&mut self) -> Result<(), TargetError> {
+        let Some(mut open) = self.open.take_if(|open| open.writer.is_some()) else { return Ok(()) };
+        if !open.is_current()? {
+            return Ok(());
         }
+        let Some(Writer { mut writer, .. }) = open.writer.take() else { return Ok(()) };
+        let segments = open.index.searchable_segment_metas().map_err(|error| open.fault(&error))?;
+        let worn: Vec<_> = segments.iter().filter(|segment| is_worn(segment)).map(SegmentMeta::id).collect();
+        if !worn.is_empty() {
+            writer.merge(&worn).wait().map_err(|error| open.fault(&error))?;
+        }
+        writer.wait_merging_threads().map_err(|error| open.fault(&error))
     }
 
     /// Gives up the writer with all that was not committed, and its lock.
@@ -222,9 +230,9 @@ impl Writer {
             .memory_budget_per_thread(WRITER_MEMORY_BYTES)
             .build();
         let writer: IndexWriter = index.writer_with_options(options).map_err(|error| fault(path, &error))?;
-        let mut policy = LogMergePolicy::default();
-        policy.set_del_docs_ratio_before_merge(DELETED_SHARE_BEFORE_MERGE);
-        writer.set_merge_policy(Box::new(policy));
+        // No merge behind our back: one that ends after another index was moved into this place would write
+        // its own list of files over that one's. See `rest`.
+        writer.set_merge_policy(Box::new(NoMergePolicy));
         // An interrupted commit leaves its list of deleted documents behind, under the name that the next
         // commit wants: Tantivy would refuse that one, and every later one.
         writer.garbage_collect_files().wait().map_err(|error| fault(path, &error))?;
@@ -233,6 +241,12 @@ impl Writer {
         })?;
         Ok(Self { writer, lock })
     }
+}
+
+/// Whether a segment is worth writing anew for what was deleted from it.
+fn is_worn(segment: &SegmentMeta) -> bool {
+    let deleted = u64::from(segment.num_deleted_docs());
+    deleted * DELETED_DOCUMENTS_OF > u64::from(segment.max_doc())
 }
 
 fn lock_path(path: &Path) -> PathBuf {
