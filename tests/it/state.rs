@@ -96,6 +96,14 @@ async fn i1_many_appends_at_once_are_all_answered_with_numbers_of_their_own_and_
 }
 
 #[tokio::test]
+async fn an_append_of_nothing_writes_nothing_and_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assert!(store.append(vec![]).await.unwrap().is_empty());
+    assert_eq!(store.append(vec![heard("W1", Timestamp::from_seconds(1))]).await.unwrap(), [1]);
+}
+
+#[tokio::test]
 async fn two_processes_that_append_to_one_journal_continue_one_chain() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (open(folder.path()).await, open(folder.path()).await);
