@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::clock::SharedClock;
-use crate::domain::{Door, Event, Notice, Seq, event::Heard};
+use crate::domain::{
+    Door, Event, Notice, Seq, Timestamp,
+    event::{Asked, Heard},
+};
 use crate::store::{Draft, SharedStore, StoreError};
 
 /// What came through a door at once.
@@ -61,17 +64,23 @@ impl Intake {
         completes: Option<Event>,
     ) -> Result<Vec<Seq>, StoreError> {
         let at = self.clock.now();
-        let Delivery { source, door, run, notices, unreadable, reason, body } = delivery;
-        let sha256 = body.as_ref().map(|raw| hex::encode(Sha256::digest(raw)));
-        let heard = Heard { source, door, run, sha256, notices, unreadable, reason };
-        let mut drafts = vec![Draft { at, event: Event::Heard(heard), body }];
+        let mut drafts = vec![draft(at, delivery, None)];
         drafts.extend(completes.map(|event| Draft { at, event, body: None }));
         self.append(drafts).await
     }
 
+    /// Writes the delivery together with the request that it came of.
+    pub async fn record_asked(&self, delivery: Delivery, asked: Asked) -> Result<Seq, StoreError> {
+        self.one(draft(self.clock.now(), delivery, Some(asked))).await
+    }
+
     /// Writes an event that is not a notice.
     pub async fn note(&self, event: Event) -> Result<Seq, StoreError> {
-        let seqs = self.append(vec![Draft { at: self.clock.now(), event, body: None }]).await?;
+        self.one(Draft { at: self.clock.now(), event, body: None }).await
+    }
+
+    async fn one(&self, draft: Draft) -> Result<Seq, StoreError> {
+        let seqs = self.append(vec![draft]).await?;
         seqs.first().copied().ok_or_else(|| StoreError::Corrupt("an entry without a number".into()))
     }
 
@@ -80,4 +89,12 @@ impl Intake {
         self.bell.notify_one();
         Ok(seqs)
     }
+}
+
+fn draft(at: Timestamp, delivery: Delivery, asked: Option<Asked>) -> Draft {
+    let Delivery { source, door, run, notices, unreadable, reason, body } = delivery;
+    let sha256 = body.as_ref().map(|raw| hex::encode(Sha256::digest(raw)));
+    let asked = asked.map(Box::new);
+    let heard = Heard { source, door, run, sha256, notices, unreadable, reason, asked };
+    Draft { at, event: Event::Heard(heard), body }
 }

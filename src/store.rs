@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod sqlite;
+mod requests;
 mod types;
 
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::domain::{
-    Entity, Event, Key, Seq, Timestamp, Tombstone, TombstoneId,
-    event::{Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
+    Entity, Event, Key, Outcome, Seq, Timestamp, Tombstone, TombstoneId,
+    event::{Asked, Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
 };
+pub use requests::*;
 pub use types::*;
 
 /// A store that is shared by everything that needs one.
@@ -119,6 +121,38 @@ pub trait Store: Send + Sync {
 
     /// Parked tasks, newest first.
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>, StoreError>;
+
+    /// Up to `limit` tombstones behind number `after`, in the order in which they were first heard of.
+    async fn tombstones(
+        &self,
+        entity: Option<&Entity>,
+        after: TombstoneId,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// The request with this receipt.
+    async fn request(&self, receipt: Seq) -> Result<Option<Request>, StoreError>;
+
+    /// The newest request of a token under a key that was read to its end and is younger than `since`.
+    async fn request_again(
+        &self,
+        token: &str,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Option<Request>, StoreError>;
+
+    /// How the records of a request stand, each counted once; `None` is the outcome of those that are not
+    /// settled.
+    async fn request_counts(&self, receipt: Seq) -> Result<Vec<(Option<Outcome>, u64)>, StoreError>;
+
+    /// What became of up to `limit` ids of a request behind place `after`, in their order.
+    async fn request_results(
+        &self,
+        receipt: Seq,
+        after: u64,
+        limit: u32,
+        only: Only,
+    ) -> Result<Vec<RequestResult>, StoreError>;
 }
 
 /// One step of folding. Dropped without [`Fold::commit`], it never happened.
@@ -176,6 +210,15 @@ pub trait Fold: Send {
         source: &str,
         at: Timestamp,
         faults: &[String],
+    ) -> Result<(), StoreError>;
+
+    /// Notes a request, or a part of one, with the tombstones that its notices made or met, in their order.
+    async fn asked(
+        &mut self,
+        seq: Seq,
+        at: Timestamp,
+        asked: &Asked,
+        tombstones: &[TombstoneId],
     ) -> Result<(), StoreError>;
 
     /// Makes the step, and the position that it reached, true.

@@ -5,6 +5,7 @@
 //! `words`. Connecting is lazy, and a connection that failed is replaced, so that a database that is down
 //! when the daemon starts delays its own deletions and nothing else.
 
+mod alternates;
 mod apply;
 mod catalogue;
 mod check;
@@ -21,10 +22,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{Batch, Effect, Finding, Removal, Target, TargetError};
+use super::{Batch, Effect, Finding, Foreseen, Identified, Removal, Target, TargetError};
 use crate::config;
 use crate::config::target::{Child, Table};
-use crate::domain::Entity;
+use crate::domain::{Entity, Key};
 use apply::Prepared;
 use plan::Plan;
 use session::Session;
@@ -134,6 +135,28 @@ impl Target for SqlTarget {
         let mut slot = self.open.lock().await;
         let mut open = self.take(&mut slot).await?;
         let result = apply::weigh(&mut *open.session, &open.prepared, removals).await;
+        Self::keep(&mut slot, open, &result);
+        result
+    }
+
+    async fn foresee(&self, removals: &[Removal]) -> Result<Vec<Foreseen>, TargetError> {
+        let mut slot = self.open.lock().await;
+        let mut open = self.take(&mut slot).await?;
+        let result = apply::foresee(&mut *open.session, &open.prepared, removals).await;
+        Self::keep(&mut slot, open, &result);
+        result
+    }
+
+    async fn look_up(
+        &self,
+        entity: &Entity,
+        alternate: &str,
+        identifiers: &[Key],
+    ) -> Result<Vec<Identified>, TargetError> {
+        let mut slot = self.open.lock().await;
+        let mut open = self.take(&mut slot).await?;
+        let result =
+            alternates::look_up(&mut *open.session, &open.prepared, entity, alternate, identifiers).await;
         Self::keep(&mut slot, open, &result);
         result
     }

@@ -9,10 +9,10 @@ use sqlx::{ConnectOptions, Row, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::rows::{action_text, json, tombstone};
-use super::{bulk, decide};
+use super::{bulk, decide, requests};
 use crate::domain::{
     Action, Entity, Key, Seq, Timestamp, Tombstone, TombstoneId,
-    event::{Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
+    event::{Asked, Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
 };
 use crate::store::{Fold, Position, RunCounts, StoreError};
 
@@ -282,6 +282,16 @@ impl Fold for SqliteFold {
         let query = sqlx::query(UNREADABLE).bind(seq).bind(source.to_owned()).bind(at.micros()).bind(faults);
         query.execute(self.connection()?).await?;
         Ok(())
+    }
+
+    async fn asked(
+        &mut self,
+        seq: Seq,
+        at: Timestamp,
+        asked: &Asked,
+        tombstones: &[TombstoneId],
+    ) -> Result<(), StoreError> {
+        requests::asked(self.connection()?, seq, at, asked, tombstones).await
     }
 
     async fn commit(mut self: Box<Self>, position: Position) -> Result<(), StoreError> {

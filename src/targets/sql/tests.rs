@@ -83,6 +83,7 @@ fn table(key: &[&str]) -> Table {
     Table {
         table: "listings".to_owned(),
         key: key.iter().map(ToString::to_string).collect(),
+        alternates: BTreeMap::new(),
         guard: None,
         deleted_at: None,
         deactivate: Vec::new(),
