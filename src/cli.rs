@@ -14,6 +14,7 @@ mod reconcile;
 mod sandbox;
 mod send;
 mod status;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ enum Command {
     Holds(holds::Holds),
     /// Verify or export the journal
     Journal(journal::Journal),
+    /// Make a token for the API, and the lines that let it in
+    Token(token::Token),
     /// Simulate the upstreams, for staging
     Sandbox(sandbox::Sandbox),
 }
@@ -114,6 +117,7 @@ async fn run(cli: Cli) -> ExitCode {
     let result = match command {
         Command::Demo(demo) => demo.run(clock).await,
         Command::Sandbox(sandbox) => sandbox.run(clock).await,
+        Command::Token(token) => token.run(&common.config, common.json),
         command => {
             let config = match Config::load(&common.config, &ProcessEnvironment) {
                 Ok(config) => config,
@@ -142,7 +146,9 @@ async fn with_config(command: Command, context: Context) -> anyhow::Result<ExitC
         Command::Explain(explain) => explain.run(context).await,
         Command::Holds(holds) => holds.run(context).await,
         Command::Journal(journal) => journal.run(context).await,
-        Command::Demo(_) | Command::Sandbox(_) => unreachable!("these need no configuration"),
+        Command::Demo(_) | Command::Sandbox(_) | Command::Token(_) => {
+            unreachable!("these need no configuration")
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 //! nothing of sources and targets, and decides nothing.
 
 pub mod chain;
-pub mod sqlite;
 mod requests;
+pub mod sqlite;
 mod types;
 
 use std::sync::Arc;

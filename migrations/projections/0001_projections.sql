@@ -132,7 +132,8 @@ CREATE TABLE requests (
     key         TEXT,                       -- SHA-256 of the key under which a repeat is recognised
     at          INTEGER NOT NULL,
     fingerprint TEXT,                       -- of all that was asked; NULL until it was read to its end
-    received    INTEGER
+    received    INTEGER,
+    refused     INTEGER
 );
 CREATE INDEX requests_by_key ON requests (token, key, id) WHERE key IS NOT NULL;
 

@@ -12,6 +12,7 @@ mod root;
 mod secrets;
 mod source;
 mod target;
+mod token;
 mod values;
 
 use std::cell::{Cell, RefCell};

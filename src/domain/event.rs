@@ -92,6 +92,7 @@ pub struct AskedEnd {
     pub fingerprint: String,
     /// Ids, refused ones included.
     pub received: u64,
+    pub refused: u64,
 }
 
 /// A tombstone's fact, named by the journal entry that made it.

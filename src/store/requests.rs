@@ -19,7 +19,9 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestEnd {
     pub fingerprint: String,
+    /// Ids, refused ones included.
     pub received: u64,
+    pub refused: u64,
 }
 
 /// Which of a request's results are wanted.
@@ -37,6 +39,8 @@ pub enum Only {
 pub struct RequestResult {
     /// Place in the list, or line of the upload.
     pub n: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entity: Option<Entity>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
     #[serde(serialize_with = "outcome")]

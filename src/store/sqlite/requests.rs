@@ -38,12 +38,13 @@ const STANDING: &str = "CASE WHEN a.tombstone IS NULL THEN CASE a.outcome WHEN '
 const ASKED: &str = "asked AS a LEFT JOIN tombstones AS t ON t.id = a.tombstone";
 
 const BEGIN: &str = "INSERT INTO requests (id, token, key, at) VALUES (?, ?, ?, ?)";
-const END: &str = "UPDATE requests SET fingerprint = ?, received = ? WHERE id = ?";
+const END: &str = "UPDATE requests SET fingerprint = ?, received = ?, refused = ? WHERE id = ?";
 const PART: &str = "INSERT INTO asked (request, place, seq, tombstone, outcome, code, message)";
-const REQUEST: &str = "SELECT id, token, at, fingerprint, received FROM requests WHERE id = ?";
-const AGAIN: &str = "SELECT id, token, at, fingerprint, received FROM requests
+const REQUEST: &str = "SELECT id, token, at, fingerprint, received, refused FROM requests WHERE id = ?";
+const AGAIN: &str = "SELECT id, token, at, fingerprint, received, refused FROM requests
     WHERE token = ? AND key = ? AND fingerprint IS NOT NULL AND at > ? ORDER BY id DESC LIMIT 1";
-const TOMBSTONES: &str = "SELECT id, entity, key, action, at, upstream_time, heard_at, source, notices, decision,
+const TOMBSTONES: &str =
+    "SELECT id, entity, key, action, at, upstream_time, heard_at, source, notices, decision,
     hold FROM tombstones WHERE id > ?1 AND (?2 IS NULL OR entity = ?2) ORDER BY id LIMIT ?3";
 
 fn standing_sql() -> String {
@@ -93,8 +94,9 @@ pub async fn asked(
     .await?;
     if let Some(end) = &asked.ended {
         let received = i64::try_from(end.received).unwrap_or(i64::MAX);
-        let query = sqlx::query(END).bind(end.fingerprint.as_str()).bind(received).bind(request);
-        query.execute(connection).await?;
+        let refused = i64::try_from(end.refused).unwrap_or(i64::MAX);
+        let query = sqlx::query(END).bind(end.fingerprint.as_str()).bind(received).bind(refused);
+        query.bind(request).execute(connection).await?;
     }
     Ok(())
 }
@@ -102,6 +104,7 @@ pub async fn asked(
 fn request_of(row: &SqliteRow) -> Result<Request, StoreError> {
     let fingerprint: Option<String> = row.try_get("fingerprint")?;
     let received: Option<i64> = row.try_get("received")?;
+    let refused: Option<i64> = row.try_get("refused")?;
     Ok(Request {
         receipt: row.try_get("id")?,
         token: row.try_get("token")?,
@@ -109,6 +112,7 @@ fn request_of(row: &SqliteRow) -> Result<Request, StoreError> {
         end: fingerprint.zip(received).map(|(fingerprint, received)| RequestEnd {
             fingerprint,
             received: count(received),
+            refused: count(refused.unwrap_or(0)),
         }),
     })
 }
@@ -156,7 +160,7 @@ pub async fn results(
         }
     };
     let query = format!(
-        "SELECT a.place, {} AS standing, t.key, t.hold, coalesce(t.cause > a.seq, FALSE) AS overtaken, a.code,
+        "SELECT a.place, {} AS standing, t.entity, t.key, t.hold, coalesce(t.cause > a.seq, FALSE) AS overtaken, a.code,
            a.message, (SELECT json_group_array(json_array(k.target, {AT_TARGET}, k.code, k.message))
              FROM {TASKS} WHERE t.decision IN ('released', 'none')) AS targets
          FROM {ASKED} WHERE a.request = ? AND a.place > ? {wanted} ORDER BY a.place LIMIT ?",
@@ -176,6 +180,7 @@ fn result(row: &SqliteRow) -> Result<RequestResult, StoreError> {
     };
     Ok(RequestResult {
         n: count(row.try_get("place")?),
+        entity: row.try_get::<Option<String>, _>("entity")?.map(Entity::new),
         key: row.try_get::<Option<&str>, _>("key")?.map(key).transpose()?,
         outcome: outcome(row.try_get("standing")?)?,
         hold: row.try_get::<Option<Seq>, _>("hold")?.map(|hold| hold.to_string()),
