@@ -77,7 +77,9 @@ impl Token {
     fn lines(&self, token: &str) -> String {
         let hash = hex::encode(Known::hash(token.as_bytes()));
         let scopes: Vec<&str> = self.scope.iter().map(|allowed| allowed.scope().as_str()).collect();
-        format!("[server.tokens.{:?}]\nsha256 = \"{hash}\"\nscopes = {scopes:?}\n", self.name)
+        let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let name = if self.name.bytes().all(bare) { self.name.clone() } else { format!("{:?}", self.name) };
+        format!("[server.tokens.{name}]\nsha256 = \"{hash}\"\nscopes = {scopes:?}\n")
     }
 }
 

@@ -81,7 +81,7 @@ pub fn standing(outcome: Option<Outcome>) -> &'static str {
     outcome.map_or(PENDING, Outcome::as_str)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn outcome<S: Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(standing(*outcome))
 }

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, request::Parts};
 use axum::response::Response;
@@ -132,6 +133,7 @@ impl Api {
             .route("/api/v1/holds", methods(get(held)))
             .route("/api/v1/holds/{hold}/approve", methods(post(approve)))
             .route("/api/v1/holds/{hold}/reject", methods(post(reject)))
+            .route("/api/v1/", any(unknown))
             .route("/api/v1/{*rest}", any(unknown))
             .with_state(Arc::new(self))
     }
@@ -200,6 +202,12 @@ pub fn streams(head: &Parts) -> bool {
 }
 
 type Shown = State<Arc<Api>>;
+/// What a path names; a number, or nothing that we know.
+type Named = Result<Path<String>, PathRejection>;
+
+fn name(named: Named) -> String {
+    named.map(|Path(name)| name).unwrap_or_default()
+}
 
 fn methods(routed: MethodRouter<Arc<Api>>) -> MethodRouter<Arc<Api>> {
     routed.fallback(async |State(api): Shown, headers: HeaderMap| {
@@ -220,10 +228,10 @@ async fn ask(State(api): Shown, request: Request) -> Response {
     call.answer(answer)
 }
 
-async fn told(State(api): Shown, Path(receipt): Path<String>, head: Parts) -> Response {
+async fn told(State(api): Shown, receipt: Named, head: Parts) -> Response {
     let (call, token) = api.admit(&head.headers, Scope::Read);
     let answer = match token {
-        Ok(_) => report::told(&api, &receipt, head.uri.query()).await,
+        Ok(_) => report::told(&api, &name(receipt), head.uri.query()).await,
         Err(refused) => Err(refused),
     };
     call.answer(answer)
@@ -247,18 +255,18 @@ async fn held(State(api): Shown, head: Parts) -> Response {
     call.answer(answer)
 }
 
-async fn approve(state: Shown, hold: Path<String>, request: Request) -> Response {
+async fn approve(state: Shown, hold: Named, request: Request) -> Response {
     resolve(state, hold, request, true).await
 }
 
-async fn reject(state: Shown, hold: Path<String>, request: Request) -> Response {
+async fn reject(state: Shown, hold: Named, request: Request) -> Response {
     resolve(state, hold, request, false).await
 }
 
-async fn resolve(State(api): Shown, Path(hold): Path<String>, request: Request, approve: bool) -> Response {
+async fn resolve(State(api): Shown, hold: Named, request: Request, approve: bool) -> Response {
     let (call, token) = api.admit(request.headers(), Scope::Approve);
     let answer = match token {
-        Ok(token) => holds::resolve(&api, token, &hold, request.into_body(), approve).await,
+        Ok(token) => holds::resolve(&api, token, &name(hold), request.into_body(), approve).await,
         Err(refused) => Err(refused),
     };
     call.answer(answer)

@@ -176,7 +176,8 @@ fn alternates(
                 );
             }
         }
-        if columns.iter().all(|column| !relation.indexed(column)) {
+        let there = columns.iter().all(|column| relation.column(column).is_some());
+        if there && columns.iter().all(|column| !relation.indexed(column)) {
             report.warning(
                 &place,
                 "no index begins with any of its columns: each look-up reads the whole table".to_owned(),

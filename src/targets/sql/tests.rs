@@ -1,5 +1,6 @@
 //! The target on real SQLite files.
 
+mod asked;
 mod checks;
 mod family;
 mod faults;

@@ -16,7 +16,7 @@ use super::call::Answer;
 use super::ids::{self, Item};
 use super::lines::{Line, Lines};
 use super::query::Query;
-use super::record::{Accepted, Ask, FAULTS_SHOWN, Fault, Recording};
+use super::record::{Ask, FAULTS_SHOWN, Fault, Recording, Taken};
 use super::refused::{Refused, Wrong};
 use super::{Api, foresee, report};
 use crate::config::Token;
@@ -147,7 +147,7 @@ async fn list(api: &Api, caller: Caller<'_>, body: Body) -> Result<Answer, Refus
     }
     let mut recording = Recording::begin(api, caller.token, &ask, key);
     recording.part(items, Some(body), Some(fingerprint)).await?;
-    report::accepted(api, recording.accepted(caller.request_id), caller.wait, false).await
+    report::taken(api, recording.taken(caller.request_id), caller.wait, false).await
 }
 
 /// Says where, and nothing of what stands there.
@@ -214,7 +214,7 @@ async fn upload(api: &Api, caller: Caller<'_>, ask: &Ask, mut upload: Upload) ->
     }
     let mut recording = Recording::begin(api, caller.token, ask, key);
     match record(&mut recording, ask, upload).await {
-        Ok(()) => report::accepted(api, recording.accepted(caller.request_id), caller.wait, false).await,
+        Ok(()) => report::taken(api, recording.taken(caller.request_id), caller.wait, false).await,
         Err(refused) => Err(recording.broken_off(refused, caller.request_id)),
     }
 }
@@ -261,7 +261,6 @@ async fn again(
         message: it.message.unwrap_or_default(),
     });
     let (received, refused) = (end.received, end.refused);
-    let accepted =
-        Accepted { receipt, received, accepted: received - refused, refused, faults: faults.collect() };
-    report::accepted(api, accepted, caller.wait, true).await
+    let taken = Taken { receipt, received, accepted: received - refused, refused, faults: faults.collect() };
+    report::taken(api, taken, caller.wait, true).await
 }

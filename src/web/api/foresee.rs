@@ -14,7 +14,7 @@ use crate::domain::{Action, Key, Outcome, event::Refusal};
 use crate::targets::{Effect, Foreseen, Removal};
 
 #[derive(Serialize)]
-struct DryRun<'a> {
+struct Preview<'a> {
     dry_run: bool,
     entity: &'a str,
     received: usize,
@@ -88,8 +88,8 @@ pub async fn foresee(api: &Api, ask: &Ask, items: Vec<Item>) -> Result<Answer, R
     };
     let results = keys.into_iter().map(told).collect();
     let rows = by_target.iter().map(|(name, all)| (*name, sums(all))).collect();
-    let run = DryRun { dry_run: true, entity: ask.entity.as_str(), received, rows, results };
-    Ok(Answer::new(StatusCode::OK, &run))
+    let preview = Preview { dry_run: true, entity: ask.entity.as_str(), received, rows, results };
+    Ok(Answer::new(StatusCode::OK, &preview))
 }
 
 fn sums(all: &[Foreseen]) -> BTreeMap<String, u64> {

@@ -104,7 +104,7 @@ fn refusal(place: u64, outcome: Outcome, code: &str, message: String) -> Refusal
 
 /// That a request was taken: the same words whenever it is asked again.
 #[derive(Serialize)]
-pub struct Accepted {
+pub struct Taken {
     #[serde(serialize_with = "super::report::as_text")]
     pub receipt: Seq,
     /// Ids, refused ones included.
@@ -217,11 +217,11 @@ impl<'a> Recording<'a> {
 
     /// # Panics
     /// No part was written.
-    pub fn accepted(self, request_id: &str) -> Accepted {
+    pub fn taken(self, request_id: &str) -> Taken {
         let Self { token, received, refused, faults, .. } = self;
         let receipt = self.receipt.expect("a request that was accepted has its last part in the journal");
         tracing::info!(token = token.name, receipt, received, refused, request_id, "deletions asked for");
-        Accepted { receipt, received, accepted: received - refused, refused, faults }
+        Taken { receipt, received, accepted: received - refused, refused, faults }
     }
 }
 

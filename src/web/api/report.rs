@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Api;
 use super::call::Answer;
 use super::query::Query;
-use super::record::Accepted;
+use super::record::Taken;
 use super::refused::Refused;
 use crate::domain::{Outcome, Seq};
 use crate::store::{Only, PENDING, Request, RequestResult, standing};
@@ -86,13 +86,13 @@ fn only(word: &str) -> Result<Only, Refused> {
 }
 
 /// What the sender of a request gets: that it was taken, or what became of it while the sender waits.
-pub async fn accepted(
+pub async fn taken(
     api: &Api,
-    accepted: Accepted,
+    taken: Taken,
     wait: Option<Duration>,
     replayed: bool,
 ) -> Result<Answer, Refused> {
-    let receipt = accepted.receipt;
+    let receipt = taken.receipt;
     if let Some(wait) = wait {
         settled(api, receipt, wait).await?;
         if let Some(report) = report(api, receipt, &FIRST).await? {
@@ -100,7 +100,7 @@ pub async fn accepted(
             return Ok(Answer::new(status, &report).with_receipt(receipt, replayed));
         }
     }
-    Ok(Answer::new(StatusCode::ACCEPTED, &accepted).with_receipt(receipt, replayed))
+    Ok(Answer::new(StatusCode::ACCEPTED, &taken).with_receipt(receipt, replayed))
 }
 
 /// Waits until nothing of the request will change by itself, or the time is over, or the daemon stops.
