@@ -37,6 +37,13 @@ pub trait Store: Send + Sync {
     /// can be written, in which case nothing was.
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError>;
 
+    /// Returns once everything that was handed in before is on disk, or will never be: also what nobody waits
+    /// for any more.
+    ///
+    /// # Errors
+    /// As for [`Store::append`].
+    async fn flush(&self) -> Result<(), StoreError>;
+
     /// Entries after `after`, oldest first: at most `entries_max`, ended early past `bytes_max` of bodies.
     async fn entries(&self, after: Seq, entries_max: u32, bytes_max: usize)
     -> Result<Vec<Entry>, StoreError>;

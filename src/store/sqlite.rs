@@ -80,6 +80,10 @@ impl Store for SqliteStore {
         writer::append(&self.appends, drafts).await
     }
 
+    async fn flush(&self) -> Result<(), StoreError> {
+        writer::flush(&self.appends).await
+    }
+
     async fn entries(
         &self,
         after: Seq,

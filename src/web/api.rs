@@ -147,8 +147,10 @@ impl Api {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Waits until all that is in the journal now is folded.
+    /// Waits until all that was handed to the journal before now is in it, and folded.
     async fn caught_up(&self) -> Result<(), Refused> {
+        // A request whose sender went away may be on its way into the journal still.
+        self.store.flush().await?;
         let head = self.store.head().await?.seq;
         let mut folded = self.folded.clone();
         match timeout(FOLD_PATIENCE, folded.wait_for(|seq| *seq >= head)).await {

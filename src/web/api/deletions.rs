@@ -61,30 +61,55 @@ struct Caller<'a> {
     request_id: &'a str,
     /// SHA-256 of the `Idempotency-Key`, hex.
     key: Option<String>,
-    wait: Option<Duration>,
+}
+
+/// What a request came to.
+enum Done {
+    /// It was a dry run.
+    Told(Answer),
+    /// It is in the journal.
+    Taken(Taken),
+    /// It had been before.
+    Known(Taken),
 }
 
 pub async fn ask(api: &Api, token: &Token, request_id: &str, request: Request) -> Result<Answer, Refused> {
-    let _place =
-        api.at_work.try_acquire().map_err(|_| Refused::busy("too many requests for deletions at once"))?;
     let (head, body) = request.into_parts();
     let format = format(&head.headers)?;
-    let key = idempotency_key(&head.headers)?;
-    let caller = |query: &Query| Ok::<_, Refused>(Caller { token, request_id, key, wait: query.wait()? });
-    if format == Format::List {
-        let query = Query::parse(head.uri.query(), &["wait"])?;
-        return list(api, caller(&query)?, body).await;
+    let caller = Caller { token, request_id, key: idempotency_key(&head.headers)? };
+    let known: &[&str] =
+        if format == Format::List { &["wait"] } else { &["entity", "by", "reason", "dry_run", "wait"] };
+    let query = Query::parse(head.uri.query(), known)?;
+    let wait = query.wait()?;
+    // Whoever waits for the outcomes keeps no place from others.
+    match carry_out(api, &caller, format, &query, body).await? {
+        Done::Told(answer) => Ok(answer),
+        Done::Taken(it) => report::taken(api, it, wait, false).await,
+        Done::Known(it) => report::taken(api, it, wait, true).await,
     }
-    let query = Query::parse(head.uri.query(), &["entity", "by", "reason", "dry_run", "wait"])?;
+}
+
+async fn carry_out(
+    api: &Api,
+    caller: &Caller<'_>,
+    format: Format,
+    query: &Query,
+    body: Body,
+) -> Result<Done, Refused> {
+    let place = api.at_work.try_acquire();
+    let _place = place.map_err(|_| Refused::busy("too many requests for deletions at once"))?;
+    if format == Format::List {
+        return list(api, caller, body).await;
+    }
     let entity =
         query.text("entity").ok_or_else(|| Refused::bad("bad_request", "say which entity: ?entity=NAME"))?;
     let ask = Ask::new(api, entity, query.text("by"), query.text("reason").map(ToOwned::to_owned))?;
-    let head = format!("{}\0{}\0", if format == Format::Text { "text" } else { "json" }, meaning(&query));
+    let head = format!("{}\0{}\0", if format == Format::Text { "text" } else { "json" }, meaning(query));
     let lines = Upload { lines: Lines::new(body, api.body_timeout, &head), format };
     if query.flag("dry_run")? {
-        return foresee::foresee(api, &ask, lines.few(&ask).await?).await;
+        return foresee::foresee(api, &ask, lines.few(&ask).await?).await.map(Done::Told);
     }
-    upload(api, caller(&query)?, &ask, lines).await
+    upload(api, caller, &ask, lines).await
 }
 
 fn format(headers: &HeaderMap) -> Result<Format, Refused> {
@@ -117,7 +142,7 @@ fn meaning(query: &Query) -> String {
     ["entity", "by", "reason"].map(|name| query.text(name).unwrap_or_default()).join("\0")
 }
 
-async fn list(api: &Api, caller: Caller<'_>, body: Body) -> Result<Answer, Refused> {
+async fn list(api: &Api, caller: &Caller<'_>, body: Body) -> Result<Done, Refused> {
     let body = read_body(body, LIST_BYTES_MAX, api.body_timeout).await?;
     let list: List<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
     if list.ids.len() > IDS_MAX {
@@ -137,17 +162,17 @@ async fn list(api: &Api, caller: Caller<'_>, body: Body) -> Result<Answer, Refus
         return Err(Refused { faults: wrong, ..refused });
     }
     if list.dry_run {
-        return foresee::foresee(api, &ask, items).await;
+        return foresee::foresee(api, &ask, items).await.map(Done::Told);
     }
     let fingerprint = hex::encode(Sha256::digest(&body));
     let key = caller.key.as_deref();
     let _claim = key.map(|key| api.claim(&caller.token.name, key)).transpose()?;
-    if let Some(earlier) = earlier(api, &caller).await? {
-        return again(api, &caller, earlier, &fingerprint).await;
+    if let Some(earlier) = earlier(api, caller).await? {
+        return again(api, earlier, &fingerprint).await;
     }
     let mut recording = Recording::begin(api, caller.token, &ask, key);
     recording.part(items, Some(body), Some(fingerprint)).await?;
-    report::taken(api, recording.taken(caller.request_id), caller.wait, false).await
+    Ok(Done::Taken(recording.taken(caller.request_id)))
 }
 
 /// Says where, and nothing of what stands there.
@@ -205,16 +230,16 @@ impl Upload {
     }
 }
 
-async fn upload(api: &Api, caller: Caller<'_>, ask: &Ask, mut upload: Upload) -> Result<Answer, Refused> {
+async fn upload(api: &Api, caller: &Caller<'_>, ask: &Ask, mut upload: Upload) -> Result<Done, Refused> {
     let key = caller.key.as_deref();
     let _claim = key.map(|key| api.claim(&caller.token.name, key)).transpose()?;
-    if let Some(earlier) = earlier(api, &caller).await? {
+    if let Some(earlier) = earlier(api, caller).await? {
         upload.lines.skip().await?;
-        return again(api, &caller, earlier, &upload.lines.fingerprint()).await;
+        return again(api, earlier, &upload.lines.fingerprint()).await;
     }
     let mut recording = Recording::begin(api, caller.token, ask, key);
     match record(&mut recording, ask, upload).await {
-        Ok(()) => report::taken(api, recording.taken(caller.request_id), caller.wait, false).await,
+        Ok(()) => Ok(Done::Taken(recording.taken(caller.request_id))),
         Err(refused) => Err(recording.broken_off(refused, caller.request_id)),
     }
 }
@@ -242,12 +267,7 @@ async fn earlier(api: &Api, caller: &Caller<'_>) -> Result<Option<Earlier>, Refu
     Ok(api.store.request_again(&caller.token.name, key, since).await?)
 }
 
-async fn again(
-    api: &Api,
-    caller: &Caller<'_>,
-    earlier: Earlier,
-    fingerprint: &str,
-) -> Result<Answer, Refused> {
+async fn again(api: &Api, earlier: Earlier, fingerprint: &str) -> Result<Done, Refused> {
     let receipt = earlier.receipt;
     let end = earlier.end.filter(|end| end.fingerprint == fingerprint).ok_or_else(|| {
         let message = "this Idempotency-Key was used for another request within 24 hours";
@@ -262,5 +282,5 @@ async fn again(
     });
     let (received, refused) = (end.received, end.refused);
     let taken = Taken { receipt, received, accepted: received - refused, refused, faults: faults.collect() };
-    report::taken(api, taken, caller.wait, true).await
+    Ok(Done::Known(taken))
 }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::call::Answer;
 use super::query::Query;
+use super::record::check_reason;
 use super::refused::Refused;
 use super::report::as_text;
 use super::{Api, FOLD_PATIENCE};
@@ -75,6 +76,7 @@ pub async fn resolve(
     } else {
         serde_json::from_slice(&body).map_err(|_| bad())?
     };
+    check_reason(decision.reason.as_deref())?;
     let unknown = || Refused::new(StatusCode::NOT_FOUND, "unknown_hold", "there is no such open hold");
     let hold: Seq = hold.parse().map_err(|_| unknown())?;
     let open = api.store.holds(true).await?;

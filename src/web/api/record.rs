@@ -39,10 +39,7 @@ impl Ask {
             let message = format!("no target holds this entity: known are {}", known.join(", "));
             return Err(Refused::bad("unknown_entity", message));
         };
-        if reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
-            let message = format!("the reason is longer than {REASON_BYTES_MAX} bytes");
-            return Err(Refused::bad("bad_request", message));
-        }
+        check_reason(reason.as_deref())?;
         match by {
             None | Some(Table::BY_KEY) => Ok(Self { entity, by: None, parts: form.parts, reason }),
             Some(name) => {
@@ -83,6 +80,16 @@ impl Ask {
         }
         Ok(keys)
     }
+}
+
+/// A reason is shown to people, on terminals too.
+pub fn check_reason(reason: Option<&str>) -> Result<(), Refused> {
+    let Some(reason) = reason else { return Ok(()) };
+    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        let message = format!("a reason has {REASON_BYTES_MAX} bytes at most, and no control characters");
+        return Err(Refused::bad("bad_request", message));
+    }
+    Ok(())
 }
 
 fn identified(place: u64, found: Identified) -> Result<Key, Refusal> {

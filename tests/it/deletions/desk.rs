@@ -169,6 +169,14 @@ impl Desk {
         self.send(Method::POST, &format!("/api/v1/deletions?{query}"), &headers, body.to_owned()).await
     }
 
+    /// Delivers an event of a listing as its upstream would.
+    pub async fn hear(&self, event: &str, number: &str, at: &str) -> u16 {
+        let body = format!(r#"{{"data":{{"boardId":2,"mlsNumber":"{number}","updatedOn":"{at}"}}}}"#);
+        let url = format!("http://{}/hooks/repliers/{event}", self.listening.hooks);
+        let request = self.client.post(url).header("x-hook-secret", mirror::HOOK_SECRET).body(body);
+        request.send().await.unwrap().status().as_u16()
+    }
+
     /// Texts that a query over the replica gives.
     pub async fn replica(&self, query: &str) -> Vec<String> {
         mirror::texts(&mut mirror::replica(self.folder.path()).await, query).await

@@ -1,11 +1,18 @@
 //! Under one key, a request is carried out once: at once, after a crash, and until a day is over.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::desk::{HASTY, heard, keys};
 use super::{Desk, READER, Seen};
 use crate::support::mirror;
+use crate::support::rig::until;
 
 const KEY: (&str, &str) = ("idempotency-key", "order 66");
 
@@ -76,7 +83,7 @@ async fn a_key_is_its_tokens_own_and_good_for_a_day() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i2_of_many_at_once_one_is_recorded() {
-    let desk = std::sync::Arc::new(Desk::with_tokens(3).await);
+    let desk = Arc::new(Desk::with_tokens(3).await);
     let body = json!({ "entity": "listing", "ids": keys(1..=3) }).to_string();
     let posts: Vec<_> = (0..12)
         .map(|_| {
@@ -84,7 +91,7 @@ async fn i2_of_many_at_once_one_is_recorded() {
             tokio::spawn(async move { desk.ask_again("", &[KEY], &body).await })
         })
         .collect();
-    let (mut receipts, mut put_off) = (std::collections::BTreeSet::new(), 0);
+    let (mut receipts, mut put_off) = (BTreeSet::new(), 0);
     for post in posts {
         let seen = post.await.unwrap();
         match seen.status {
@@ -102,7 +109,7 @@ async fn i2_of_many_at_once_one_is_recorded() {
     let receipt = receipts.first().unwrap();
     let told = desk.get(READER, &format!("/api/v1/deletions/{receipt}?wait=30s")).await;
     assert_eq!(told.body["counts"], json!({ "deleted": 3 }));
-    let desk = std::sync::Arc::into_inner(desk).unwrap();
+    let desk = Arc::into_inner(desk).unwrap();
     assert_eq!(heard(desk.stop().await.path()).await.len(), 1);
 }
 
@@ -123,4 +130,62 @@ async fn an_upload_is_known_again_by_all_that_it_says() {
         let seen = send(query, body).await;
         assert_eq!((seen.status, seen.code()), (409, "idempotency_key_reused"), "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_a_sender_that_went_away_and_comes_again_is_known_while_its_request_is_not_written_yet() {
+    let desk = Desk::with_tokens(1).await;
+    let body = json!({ "entity": "listing", "ids": keys(1..=1) }).to_string();
+    let options = SqliteConnectOptions::new().filename(desk.folder.path().join("state.db"));
+    let mut other = options.disable_statement_logging().connect().await.unwrap();
+    // Another process writes: what is handed to the journal waits.
+    let held = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let patience = Duration::from_millis(300);
+    assert!(tokio::time::timeout(patience, desk.ask_again("", &[KEY], &body)).await.is_err());
+    // It is under way until the daemon sees that nobody waits for it, and known from then on.
+    while let Ok(seen) = tokio::time::timeout(patience, desk.ask_again("", &[KEY], &body)).await {
+        assert_eq!((seen.status, seen.code()), (409, "request_under_way"), "{}", seen.text);
+    }
+    held.rollback().await.unwrap();
+    until("it is known", async || {
+        let seen = desk.ask_again("", &[KEY], &body).await;
+        assert!(seen.status == 202 || seen.code() == "request_under_way", "{}", seen.text);
+        seen.header("idempotent-replayed") == Some("true")
+    })
+    .await;
+    assert_eq!(heard(desk.stop().await.path()).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_outcomes_keeps_neither_the_key_nor_a_place_from_others() {
+    let desk = Arc::new(Desk::with_tokens(1).await);
+    std::fs::rename(desk.folder.path().join("replica.db"), desk.folder.path().join("away.db")).unwrap();
+    let mut waiting = Vec::new();
+    // One more than there are places.
+    for number in 1..=17 {
+        let (asking, body) = (desk.clone(), json!({ "entity": "listing", "ids": keys(number..=number) }));
+        let name = format!("key {number}");
+        waiting.push(tokio::spawn(async move {
+            let headers = [("idempotency-key", name.as_str())];
+            asking.ask_again("?wait=60s", &headers, &body.to_string()).await
+        }));
+        until("it is recorded", async || {
+            let listed = desk.get(READER, &format!("/api/v1/tombstones?after={}", number - 1)).await;
+            listed.body["tombstones"].as_array().unwrap().len() == 1
+        })
+        .await;
+    }
+    let body = json!({ "entity": "listing", "ids": keys(1..=1) }).to_string();
+    until("the key is free", async || {
+        let seen = desk.ask_again("", &[("idempotency-key", "key 1")], &body).await;
+        seen.header("idempotent-replayed") == Some("true")
+    })
+    .await;
+    assert!(waiting.iter().all(|task| !task.is_finished()));
+    desk.drain();
+    for task in waiting {
+        let seen = task.await.unwrap();
+        assert_eq!((seen.status, seen.outcomes()), (202, vec!["pending"]), "{}", seen.text);
+    }
+    Arc::into_inner(desk).unwrap().stop().await;
 }

@@ -92,6 +92,25 @@ async fn a_receipt_is_polled_page_by_page_and_by_outcome() {
 }
 
 #[tokio::test]
+async fn i8_what_is_heard_of_a_record_later_does_not_change_what_was_done() {
+    let desk = Desk::with_tokens(1).await;
+    let body = json!({ "entity": "listing", "ids": keys(1..=1) });
+    let first = desk.ask("?wait=30s", &body).await;
+    assert_eq!((first.outcomes(), &first.body["results"][0]["overtaken"]), (vec!["deleted"], &json!(null)));
+    let told = async |seen: &super::Seen| {
+        let seen = desk.get(READER, &format!("/api/v1/deletions/{}?wait=30s", seen.receipt())).await;
+        (seen.outcomes()[0].to_owned(), seen.body["results"][0]["overtaken"] == true)
+    };
+    assert_eq!(desk.hear("listing.created", "W1", "2024-05-16T11:00:00.000Z").await, 202);
+    until("it is listed again", async || told(&first).await.1).await;
+    assert_eq!(told(&first).await, ("deleted".into(), true));
+    let second = desk.ask("?wait=30s", &body).await;
+    assert_eq!(second.outcomes(), ["already_deleted"]);
+    assert_eq!(told(&second).await, ("already_deleted".into(), false));
+    assert_eq!(told(&first).await, ("already_deleted".into(), true), "what is told is the later fact");
+}
+
+#[tokio::test]
 async fn a_dry_run_says_what_would_go_in_which_table_and_changes_nothing() {
     let desk = Desk::with_tokens(3).await;
     desk.replica(

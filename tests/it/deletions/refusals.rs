@@ -134,6 +134,7 @@ async fn i11_what_is_not_exactly_right_is_refused_as_a_whole_and_nothing_is_done
         (format!(r#"{{"ids":[{good}]}}"#), "bad_request"),
         (of(&format!("[{good}]")).replace('}', r#","dry_run":"yes"}"#), "bad_request"),
         (of(&format!("[{good}]")).replace('}', &format!(r#","reason":"{long}"}}"#)), "bad_request"),
+        (of(&format!("[{good}]")).replace('}', r#","reason":"\u001b[2J"}"#), "bad_request"),
         (of(&deep), "bad_request"),
         (of("[]"), "no_ids"),
         (many(1_001), "too_many_ids"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::desk::{heard, keys};
+use super::desk::{heard, keys, tokens};
 use super::{Desk, READER, WRITER};
 use crate::support::crash::{Home, Setup};
 use crate::support::rig::until;
@@ -34,9 +34,13 @@ impl Sender {
         self.0.write_all(b"\r\n").await.unwrap();
     }
 
-    /// The status and the JSON of the answer.
     async fn end(mut self) -> (u16, Value) {
         self.0.write_all(b"0\r\n\r\n").await.unwrap();
+        self.answer().await
+    }
+
+    /// The status and the JSON of the answer.
+    async fn answer(mut self) -> (u16, Value) {
         let mut answer = String::new();
         self.0.read_to_string(&mut answer).await.unwrap();
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
@@ -119,6 +123,26 @@ async fn half_a_line_of_an_upload_that_broke_off_is_no_key_and_its_repeat_is_a_n
         .collect();
     assert_eq!(parts, [(1_000, false), (1_000, false), (3, true)]);
     assert_eq!(heard[2].1.asked.as_ref().unwrap().request, Some(heard[1].0));
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_ended_and_what_came_of_it_has_a_receipt() {
+    let top = format!("[server.limits]\nbody_timeout = \"250ms\"\n{}", tokens());
+    let desk = Desk::open(2, &top).await;
+    let mut sender = Sender::begin(desk.listening.admin, "entity=listing", "").await;
+    sender.piece(b"2\tW1").await;
+    let (status, body) = sender.answer().await;
+    assert_eq!((status, &body["error"]["code"]), (408, &json!("body_too_slow")));
+    assert_eq!(body["error"]["receipt"], Value::Null);
+
+    let mut sender = Sender::begin(desk.listening.admin, "entity=listing", "").await;
+    sender.piece(format!("{}2\tW1", "2\tW2\n".repeat(1_001)).as_bytes()).await;
+    let (status, body) = sender.answer().await;
+    assert_eq!((status, &body["error"]["code"]), (408, &json!("body_too_slow")));
+    let receipt = body["error"]["receipt"].as_str().unwrap();
+    let told = desk.get(READER, &format!("/api/v1/deletions/{receipt}?limit=1&wait=1s")).await;
+    assert_eq!((&told.body["complete"], &told.body["settled"]), (&json!(false), &json!(false)));
+    until("what came of it is carried out", async || desk.listings().await == ["W1"]).await;
 }
 
 #[tokio::test]
