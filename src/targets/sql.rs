@@ -8,6 +8,7 @@
 mod apply;
 mod catalogue;
 mod check;
+mod coverage;
 mod guard;
 mod key;
 mod plan;
@@ -103,6 +104,8 @@ impl SqlTarget {
             }
             prepared.insert(entity.clone(), plan);
         }
+        let mut plans = prepared.values().flatten();
+        session.foreign_keys(!plans.all(|(plan, _)| plan.covered)).await?;
         Ok(Open { session, prepared })
     }
 
