@@ -20,8 +20,8 @@ use crate::backoff::fair_dice;
 use crate::brake::Brake;
 use crate::clock::SharedClock;
 use crate::config::{self, Config};
-use crate::domain::{Event, Seq, event::Topology};
-use crate::fold;
+use crate::domain::{Event, event::Topology};
+use crate::fold::{self, Progress};
 use crate::intake::Intake;
 use crate::lifecycle::{Ending, Stop, Tasks};
 use crate::overview::Watched;
@@ -154,7 +154,7 @@ pub async fn serve(
     let targets = parts.targets().await?;
 
     let mut tasks = Tasks::new(stop.clone());
-    let (progress, folded) = watch::channel(0);
+    let (progress, folded) = watch::channel(Progress::default());
     let door = Hooks::new(&parts.config, parts.intake.clone(), parts.clock.clone(), parts.metrics.clone())?;
     let hooks = listener("hooks", hooks, &parts);
     listen(&mut tasks, "hooks", hooks, door.router(), &stop);
@@ -192,7 +192,7 @@ fn listener(name: &'static str, socket: TcpListener, parts: &Parts) -> Listener 
 }
 
 /// What operators' own programs may ask for.
-fn api(parts: &Parts, targets: &[Arc<dyn Target>], folded: &watch::Receiver<Seq>, stop: &Stop) -> Api {
+fn api(parts: &Parts, targets: &[Arc<dyn Target>], folded: &watch::Receiver<Progress>, stop: &Stop) -> Api {
     let shared = web::api::Shared {
         store: parts.store.clone(),
         intake: parts.intake.clone(),
@@ -218,7 +218,7 @@ fn carry_out(
     tasks: &mut Tasks,
     parts: &Parts,
     targets: &[Arc<dyn Target>],
-    (progress, folded): (watch::Sender<Seq>, watch::Receiver<Seq>),
+    (progress, folded): (watch::Sender<Progress>, watch::Receiver<Progress>),
     stop: &Stop,
 ) {
     let brake = Brake::new(

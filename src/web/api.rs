@@ -37,7 +37,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::config::{Config, Scope};
-use crate::domain::{Entity, Seq, Timestamp};
+use crate::domain::{Entity, Timestamp};
+use crate::fold::Progress;
 use crate::intake::Intake;
 use crate::store::SharedStore;
 use crate::targets::Target;
@@ -59,7 +60,7 @@ pub struct Api {
     pub clock: SharedClock,
     pub targets: Vec<Arc<dyn Target>>,
     /// How far the journal is folded.
-    pub folded: watch::Receiver<Seq>,
+    pub folded: watch::Receiver<Progress>,
     pub drain: CancellationToken,
     keyring: Keyring,
     forms: BTreeMap<Entity, Form>,
@@ -97,7 +98,7 @@ pub struct Shared {
     pub clock: SharedClock,
     /// As the configuration has them, in its order.
     pub targets: Vec<Arc<dyn Target>>,
-    pub folded: watch::Receiver<Seq>,
+    pub folded: watch::Receiver<Progress>,
     pub drain: CancellationToken,
     /// Names the process.
     pub holder: String,
@@ -153,7 +154,7 @@ impl Api {
         self.store.flush().await?;
         let head = self.store.head().await?.seq;
         let mut folded = self.folded.clone();
-        match timeout(FOLD_PATIENCE, folded.wait_for(|seq| *seq >= head)).await {
+        match timeout(FOLD_PATIENCE, folded.wait_for(|progress| progress.reached >= head)).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(Refused::busy("what was heard is not folded yet")),
         }

@@ -7,7 +7,7 @@ use super::apply::{Prepared, read};
 use super::key;
 use super::plan::{Field, Plan};
 use super::session::{Access, Session, Sql};
-use super::words::{self, EXACTLY};
+use super::words::{self, ARGUMENT, EXACTLY};
 use crate::domain::{Entity, Key};
 use crate::targets::{Identified, TargetError};
 
@@ -73,9 +73,9 @@ fn statement(plan: &Plan, fields: &[Field]) -> Sql {
     let keys: Vec<String> = plan.key.iter().map(|field| format!("CAST(p.{} AS TEXT)", field.name)).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let columns: Vec<String> = plan.key.iter().map(|field| format!("p.{}", field.name)).collect();
-    let matches = fields.iter().enumerate();
-    let matches: Vec<String> = matches
-        .map(|(index, field)| format!("p.{} = {} {EXACTLY}", field.name, words::argument(index + 1)))
+    let matches: Vec<String> = fields
+        .iter()
+        .map(|field| format!("p.{} = {ARGUMENT} {EXACTLY}", field.name))
         .chain(plan.deleted_at.iter().map(|column| format!("p.{column} IS NULL")))
         .collect();
     let source = format!(

@@ -91,7 +91,7 @@ pub async fn resolve(
     tracing::info!(token = token.name, hold, approve, "a hold was decided on");
     let mut folded = api.folded.clone();
     // It is in the journal: that it is not folded yet changes nothing of that.
-    timeout(FOLD_PATIENCE, folded.wait_for(|reached| *reached >= seq)).await.ok();
+    timeout(FOLD_PATIENCE, folded.wait_for(|progress| progress.reached >= seq)).await.ok();
     let now = api.store.holds(false).await?.into_iter().find(|it| it.id == hold).ok_or_else(unknown)?;
     Ok(Answer::new(StatusCode::OK, &shown(now)))
 }
