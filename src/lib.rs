@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  POST /hooks/{source}            deleted feed                        operator
-//!    size → signature → rate         page by page, from the               │
+//!  or fetched from a pull endpoint page by page, from the               │
+//!    size → signature → rate                                               │
 //!    → parse → notices               checkpoint minus the overlap         │
 //!             \                          │                               /
 //!              v                         v                              v
@@ -56,8 +57,8 @@
 //! |---|---|
 //! | 0 | [`domain`], [`backoff`], then [`clock`] |
 //! | 1 | [`config`], then [`telemetry`] |
-//! | 2 | [`store`], [`targets`], [`sources`], [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
-//! | 3 | [`intake`], then [`fold`], [`brake`], [`reconcile`], [`overview`], then [`applier`] |
+//! | 2 | [`store`], [`vault`], [`targets`], [`sources`], [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
+//! | 3 | [`intake`], then [`fold`], [`brake`], [`reconcile`], [`collect`], [`overview`], then [`applier`] |
 //! | 4 | [`web`], [`schedule`], [`lifecycle`] |
 //! | 5 | [`app`], then [`cli`] |
 
@@ -67,6 +68,7 @@ pub mod backoff;
 pub mod brake;
 pub mod cli;
 pub mod clock;
+pub mod collect;
 pub mod config;
 pub mod domain;
 pub mod fold;
@@ -80,4 +82,5 @@ pub mod sources;
 pub mod store;
 pub mod targets;
 pub mod telemetry;
+pub mod vault;
 pub mod web;
