@@ -195,9 +195,9 @@ impl Collector {
         let verified = match &self.verifier {
             Some(verifier) => {
                 let asked = Request { method: "POST", url: None, headers: &event.headers, body: &event.body };
-                let verified = verifier.verify(&asked, received_at)?;
-                self.metrics.secret_used(&self.source, verified.secret, self.clock.now());
-                verified
+                let proof = verifier.verify(&asked, received_at)?;
+                self.metrics.secret_used(&self.source, proof.secret, self.clock.now());
+                proof
             }
             // The keeper's word; an id that nobody verified is no evidence.
             None => Verified { secret: 0, delivery_id: None },

@@ -16,8 +16,8 @@ use std::time::Duration;
 use crate::config::Secret;
 use crate::domain::Timestamp;
 
-/// How long a subscription may be in the making: an upstream that retries its handshake does so within minutes, and
-/// all that time anybody could offer us a secret.
+/// How long a subscription may be in the making, for a command that died meanwhile: a minute for the upstream's answer
+/// and one for its handshake. All that time anybody could offer us a secret.
 pub const PENDING: Duration = Duration::from_mins(2);
 /// Bytes of a secret in a header: known ones have 64.
 pub const SECRET_BYTES_MAX: usize = 1_024;
@@ -60,7 +60,7 @@ pub struct Vault {
     folder: PathBuf,
 }
 
-/// Changes when anything in a source's part of the vault does.
+/// Changes when anything in a source's part of the vault does: seconds and nanoseconds of the change, and the folder.
 pub type Version = (i64, i64, u64);
 
 impl Vault {
@@ -193,11 +193,11 @@ impl Vault {
         Ok(kept)
     }
 
-    /// Tells by one look whether a source's secrets may have changed; `None` while it has none.
+    /// Tells by one look whether a source's secrets may have changed; all zeroes while it never had any.
     #[must_use]
-    pub fn version(&self, source: &str) -> Option<Version> {
-        let folder = fs::metadata(self.folder.join(source)).ok()?;
-        Some((folder.mtime(), folder.mtime_nsec(), folder.ino()))
+    pub fn version(&self, source: &str) -> Version {
+        fs::metadata(self.folder.join(source))
+            .map_or_else(|_| Version::default(), |folder| (folder.mtime(), folder.mtime_nsec(), folder.ino()))
     }
 
     fn file(&self, source: &str, event: &str, kind: &str) -> Result<PathBuf, VaultError> {

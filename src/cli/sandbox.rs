@@ -42,8 +42,8 @@ pub struct Sandbox {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Seconds between deletions; 0 deletes nothing
-    #[arg(long, default_value_t = 5)]
-    every: u64,
+    #[arg(long, default_value_t = 5.0)]
+    every: f64,
     /// Of ten webhooks, how many are lost on the way, for the feed to find
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10))]
     lose: u32,
@@ -122,9 +122,9 @@ impl Sandbox {
     async fn delete(&self, systems: &Systems, clock: &SharedClock) {
         let mut order: Vec<u32> = (1..=self.listings).collect();
         shuffle(&mut order, self.seed);
-        if self.every > 0 {
+        if let Some(every) = Duration::try_from_secs_f64(self.every).ok().filter(|every| !every.is_zero()) {
             for (count, number) in (1..).zip(order) {
-                tokio::time::sleep(Duration::from_secs(self.every)).await;
+                tokio::time::sleep(every).await;
                 let lost = count % 10 < self.lose;
                 if lost {
                     systems.repliers.deliveries().lose_next(1);
@@ -141,7 +141,7 @@ impl Sandbox {
 }
 
 impl Systems {
-    /// Those that take a part of what another owns stand first.
+    /// All of them behind one address; those that take a part of what another owns stand first.
     fn mounted(&self) -> Vec<Arc<dyn Simulator>> {
         vec![self.hookbridge.clone(), self.repliers.clone(), self.leadlex.clone()]
     }

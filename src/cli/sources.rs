@@ -14,10 +14,10 @@ use crate::config::Config;
 use crate::config::source::{Source, Subscriptions};
 use crate::sources::feed::FeedError;
 use crate::sources::subscriptions::{Registrar, Subscription, SubscriptionError};
-use crate::vault::{PENDING, Vault};
+use crate::vault::Vault;
 
-/// How long the upstream's handshake may take once it has answered: some make it right after.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+/// The longest wait for a handshake: while one is awaited, anybody could offer a secret.
+const WAIT_MAX_SECONDS: u64 = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What to do.
@@ -47,6 +47,9 @@ struct Subscribe {
     /// Where to; without it the event's path under server.public_url
     #[arg(long)]
     url: Option<String>,
+    /// Seconds that the upstream's handshake may take once it has answered: some make it right after
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=WAIT_MAX_SECONDS))]
+    wait: u64,
 }
 
 #[derive(Debug, Args)]
@@ -161,7 +164,7 @@ impl Subscribe {
         }
         anyhow::bail!(
             "no secret was offered within {} s, so the subscription was taken back: does {url} lead to the daemon?",
-            HANDSHAKE.as_secs()
+            self.wait
         )
     }
 
@@ -172,7 +175,7 @@ impl Subscribe {
             }
             anyhow::Ok(())
         };
-        match tokio::time::timeout(HANDSHAKE.min(PENDING), looking).await {
+        match tokio::time::timeout(Duration::from_secs(self.wait), looking).await {
             Ok(found) => found.map(|()| true),
             Err(_) => Ok(false),
         }
@@ -219,7 +222,9 @@ async fn list(context: &Context) -> anyhow::Result<ExitCode> {
             }));
         } else {
             println!("{}: {}, by {}", source.name, source.entity, doors(source).join(", "));
-            subscriptions.iter().for_each(|all| print_subscriptions(all, &kept));
+            if let Some(all) = &subscriptions {
+                print_subscriptions(all, &kept);
+            }
         }
     }
     if context.json {

@@ -89,7 +89,7 @@ pub struct Outbox {
 impl Outbox {
     /// # Errors
     /// There is no usable TLS configuration on this machine.
-    pub(super) fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
+    pub fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
         let stop = CancellationToken::new();
         Ok(Self {
             client: client()?,
@@ -131,7 +131,9 @@ impl Outbox {
     pub async fn settled(&self) {
         // What waits for a next one that never comes goes out now.
         let held_back = std::mem::take(&mut self.script().held_back);
-        held_back.into_iter().for_each(|delivery| self.dispatch(vec![delivery]));
+        for delivery in held_back {
+            self.dispatch(vec![delivery]);
+        }
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();

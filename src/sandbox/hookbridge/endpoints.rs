@@ -34,7 +34,7 @@ impl Status {
 #[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) status: Status,
-    pub(super) event_type: Option<String>,
+    pub(super) kind: Option<String>,
     pub(super) body: Bytes,
     pub(super) headers: BTreeMap<String, String>,
     pub(super) received_at: Timestamp,
@@ -161,7 +161,7 @@ impl HookBridge {
         if let Some((id, _)) = endpoint.events.iter().find(|(_, event)| same(event)) {
             return self.data(&json!({"event_id": id}));
         }
-        let event_type = endpoint.event_type.as_ref().and_then(|(by_header, place)| {
+        let kind = endpoint.event_type.as_ref().and_then(|(by_header, place)| {
             if *by_header {
                 return headers.get(&place.to_lowercase()).cloned();
             }
@@ -171,7 +171,7 @@ impl HookBridge {
         let id = self.next_id();
         let event = Event {
             status: Status::Stored,
-            event_type,
+            kind,
             body: call.body.clone(),
             headers,
             received_at: now,
@@ -190,7 +190,7 @@ impl Event {
         let time = |at: Option<Timestamp>| at.map(iso);
         let mut shape = json!({
             "id": id,
-            "event_type": self.event_type,
+            "event_type": self.kind,
             "status": self.status.as_str(),
             "content_type": self.headers.get("content-type").map_or("application/octet-stream", String::as_str),
             "size_bytes": self.body.len(),

@@ -31,7 +31,7 @@ impl HookBridge {
         let Some(endpoint) = state.endpoints.get(id) else { return self.no_endpoint() };
         let wanted = |event: &Event| {
             statuses.contains(&event.status)
-                && call.param("event_type").is_none_or(|kind| event.event_type.as_deref() == Some(kind))
+                && call.param("event_type").is_none_or(|wanted| event.kind.as_deref() == Some(wanted))
                 && since.is_none_or(|since| event.received_at >= since)
                 && before.is_none_or(|before| event.received_at < before)
         };
@@ -147,7 +147,7 @@ impl HookBridge {
         let wanted = |event: &Event| {
             event.deleted_at.is_none()
                 && statuses.contains(&event.status)
-                && call.param("event_type").is_none_or(|kind| event.event_type.as_deref() == Some(kind))
+                && call.param("event_type").is_none_or(|wanted| event.kind.as_deref() == Some(wanted))
                 && after.is_none_or(|after| event.received_at >= after)
                 && before.is_none_or(|before| event.received_at < before)
         };

@@ -31,7 +31,7 @@ pub(super) struct Keys {
 struct Known {
     verifier: Option<Arc<Verifier>>,
     /// What the verifier was made from; `None` if it may have changed since.
-    version: Option<Option<Version>>,
+    version: Option<Version>,
 }
 
 impl Keys {
@@ -104,8 +104,7 @@ impl Keys {
             }
         };
         let verifier = self.with(kept).ok().map(Arc::new);
-        let settled =
-            version.is_none_or(|(seconds, ..)| now.seconds() > seconds.saturating_add(TICK_SECONDS));
+        let settled = now.seconds() > version.0.saturating_add(TICK_SECONDS);
         let known = Known { verifier: verifier.clone(), version: settled.then_some(version) };
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         verifier
