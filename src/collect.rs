@@ -157,7 +157,7 @@ impl Collector {
         let id = &waiting.endpoint.id.clone();
         if waiting.leftovers && self.keeper.discards() {
             let done = self.keeper.done(id).await?;
-            waiting.leftovers = self.discard(id, &done, round).await?;
+            waiting.leftovers = self.discard(id, &done, round).await? || done.len() >= LISTED_MAX;
         }
         let events = self.keeper.waiting(id, &mut waiting.passed).await?;
         round.more |= events.len() >= LISTED_MAX;

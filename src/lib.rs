@@ -1,10 +1,10 @@
 //! Carries deletions from an upstream to every copy of a record, and proves it.
 //!
 //! ```text
-//!  POST /hooks/{source}            deleted feed                        operator
-//!  or fetched from a pull endpoint page by page, from the               │
-//!    size → signature → rate                                               │
-//!    → parse → notices               checkpoint minus the overlap         │
+//!  POST /hooks/{source},          deleted feed                        operator
+//!  or fetched where it is kept    page by page, from the                 │
+//!    size → signature → rate      checkpoint minus the overlap           │
+//!    → parse → notices                │                                  │
 //!             \                          │                               /
 //!              v                         v                              v
 //!         intake     append to the journal: sequential, group commit; the answer waits for this alone

@@ -132,6 +132,10 @@ fn pulled(reader: &Reader<'_>, source: &Source) {
     match &source.auth {
         _ if !pull.verify => {}
         None => reader.fault(&path, "nothing can be verified, since the source has no auth", mend),
+        Some(auth) if auth.secrets.is_empty() => {
+            let what = "nothing can be verified, since the source has no secret";
+            reader.fault(&path, what, "give the source its secret, or see verify = false");
+        }
         Some(auth) if signs_url(&auth.scheme) => {
             let what =
                 "the signature covers the URL that was called, which is the endpoint's and not known here";

@@ -187,6 +187,13 @@ fn an_endpoint_names_its_event_where_the_source_has_one_url_an_event() {
 fn what_is_pulled_can_be_verified_or_somebody_says_that_it_need_not() {
     let faults = pulled("hubspot_v3", "endpoints = [\"e1\"]").unwrap_err();
     assert!(faults[0].contains("pull.verify: the signature covers the URL"), "{faults:?}");
+    let text = "[sources.s]\npreset = \"repliers\"\napi_key = { env = \"SECRET\" }\npull = { preset = \"hookbridge\", \
+                api_key = { env = \"SECRET\" }, endpoints = { \"listing.deleted\" = \"e1\" } }";
+    let faults = parse(&format!("{text}\n{TARGETS}")).unwrap_err();
+    assert!(
+        faults[0].contains("pull.verify: nothing can be verified, since the source has no secret"),
+        "{faults:?}"
+    );
     assert!(!pulled("hubspot_v3", "endpoints = [\"e1\"], verify = false").unwrap().pull.unwrap().verify);
 }
 

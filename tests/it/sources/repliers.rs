@@ -1,12 +1,14 @@
 //! Repliers: boards that share numbers, terminated listings that stay, and listings that came back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use expunged::sandbox::Repliers;
 use expunged::sandbox::repliers::ListingKey;
+use expunged::sandbox::{Fault, Repliers, Simulator as _};
 
-use super::{Daemon, folder};
+use super::{Daemon, folder, heard};
 use crate::support::mirror::{self, HOOK_SECRET, replica, texts, time};
+use crate::support::rig::Rig;
 
 const TARGETS: [&str; 2] = ["replica", "search"];
 const EVENTS: [&str; 3] = ["listing.deleted", "listing.updated", "listing.created"];
@@ -87,4 +89,27 @@ async fn terminated_stays_and_what_was_listed_again_is_not_hit_by_its_old_deleti
     daemon.settled(&TARGETS).await;
     assert_eq!(rows(folder.path()).await, ["2:W1:0", "2:W2:0"]);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn i4_a_record_that_leaves_the_feed_between_two_pages_hides_no_other() {
+    const LISTINGS: u32 = 250;
+    let folder = folder();
+    mirror::seed(folder.path(), &[], &[]).await;
+    let (upstream, address) = mirror::repliers(mirror::clock()).await;
+    for number in 1..=LISTINGS {
+        let key = ListingKey::new(2, format!("W{number:03}"));
+        upstream.list_silently(&key, time("2024-05-01T00:00:00Z"));
+        upstream.delete(&key, time(&format!("2024-05-15T10:00:{:02}.{number:03}Z", number / 10)));
+    }
+    // Between the first page and the second, everything behind the first record moves up by one.
+    upstream.faults().script([Fault::Pass, Fault::Shift]);
+    let config = mirror::config(folder.path(), &address, "", "");
+    let source = config.sources.iter().find(|source| source.name == "repliers").unwrap().clone();
+    let rig = Rig::open(config, mirror::clock()).await;
+    let report = rig.parts.reconciler().run(&source, None, &|_, _| {}).await.unwrap();
+    assert_eq!((report.walked.walks, report.walked.records), (2, u64::from(LISTINGS) - 1));
+    let heard = heard(&*rig.parts.store).await.into_iter().flat_map(|heard| heard.notices);
+    let keys: BTreeSet<String> = heard.map(|notice| notice.key.to_string()).collect();
+    assert_eq!(keys.len(), LISTINGS as usize, "the one that left was read before it did");
 }
