@@ -46,6 +46,11 @@ pub trait Simulator: Send + Sync {
     /// What goes wrong with the next requests.
     fn faults(&self) -> &Faults;
 
+    /// The webhooks that it sends, where it sends any.
+    fn webhooks(&self) -> Option<&Outbox> {
+        None
+    }
+
     /// What it lists moves under whoever is reading it, where it lists anything by pages.
     fn shift(&self) {}
 

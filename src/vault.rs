@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl Vault {
         }
         self.make_folder(source)?;
         remove(&pending)?;
-        write_new(&pending, now.plus(PENDING).micros().to_string().as_bytes())
+        self.write_new(&pending, now.plus(PENDING).micros().to_string().as_bytes())
     }
 
     /// Whether a handshake of this event is awaited.
@@ -125,7 +125,7 @@ impl Vault {
         // Whole under another name first: a name that is there holds all of it, and linking never replaces one.
         let whole = self.file(source, event, "offered")?;
         remove(&whole)?;
-        write_new(&whole, secret.expose())?;
+        self.write_new(&whole, secret.expose())?;
         let linked = fs::hard_link(&whole, &file);
         remove(&whole)?;
         match linked {
@@ -210,9 +210,35 @@ impl Vault {
     }
 
     fn make_folder(&self, source: &str) -> Result<(), VaultError> {
-        let path = self.folder.join(source);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|error| VaultError::File { path, error })
+        for path in [self.folder.clone(), self.folder.join(source)] {
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .and_then(|()| self.hand_over(&path));
+            made.map_err(|error| VaultError::File { path, error })?;
+        }
+        Ok(())
+    }
+
+    fn write_new(&self, file: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+        let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+        let written = new.and_then(|mut new| {
+            new.write_all(bytes)?;
+            self.hand_over(file)?;
+            new.sync_all()
+        });
+        written.map_err(|error| VaultError::File { path: file.to_owned(), error })
+    }
+
+    /// What an administrator makes is the daemon's: it belongs to whom the state's folder belongs to.
+    fn hand_over(&self, path: &Path) -> io::Result<()> {
+        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let (state, ours) = (fs::metadata(parent.unwrap_or(Path::new(".")))?, fs::metadata(path)?);
+        if state.uid() == ours.uid() {
+            return Ok(());
+        }
+        chown(path, Some(state.uid()), Some(state.gid()))
     }
 
     /// A new name is on disk when its folder is.
@@ -227,15 +253,6 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     OpenOptions::new().read(true).open(file)?.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn write_new(file: &Path, bytes: &[u8]) -> Result<(), VaultError> {
-    let written =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).and_then(|mut new| {
-            new.write_all(bytes)?;
-            new.sync_all()
-        });
-    written.map_err(|error| VaultError::File { path: file.to_owned(), error })
 }
 
 fn remove(file: &Path) -> Result<(), VaultError> {

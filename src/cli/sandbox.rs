@@ -63,7 +63,8 @@ impl Sandbox {
     pub async fn run(self, clock: SharedClock) -> anyhow::Result<ExitCode> {
         let plan = self.plan()?;
         let systems = self.systems(&clock)?;
-        plan.apply(&systems.planned()).context("the fault plan")?;
+        let mounted = systems.mounted();
+        plan.apply(&mounted.iter().map(planned).collect::<Vec<_>>()).context("the fault plan")?;
         let listener = TcpListener::bind(self.listen).await?;
         let address = listener.local_addr()?;
         self.subscribe(&systems, address);
@@ -71,7 +72,8 @@ impl Sandbox {
             systems.repliers.list_silently(&listing(number), clock.now());
             systems.leadlex.add(&deal(number), "a deal");
         }
-        let serving = Simulators::new(systems.mounted()).serve(listener, CancellationToken::new());
+        let simulators = mounted.into_iter().map(|(_, simulator)| simulator).collect();
+        let serving = Simulators::new(simulators).serve(listener, CancellationToken::new());
         tokio::select! {
             () = serving => {}
             () = self.delete(&systems, &clock) => {}
@@ -141,30 +143,20 @@ impl Sandbox {
 }
 
 impl Systems {
-    /// All of them behind one address; those that take a part of what another owns stand first.
-    fn mounted(&self) -> Vec<Arc<dyn Simulator>> {
-        vec![self.hookbridge.clone(), self.repliers.clone(), self.leadlex.clone()]
-    }
-
-    fn planned(&self) -> Vec<System<'_>> {
+    /// All of them behind one address, by the names of a fault plan; those that take a part of what another owns
+    /// stand first.
+    fn mounted(&self) -> Vec<(&'static str, Arc<dyn Simulator>)> {
         vec![
-            System {
-                name: "repliers",
-                faults: self.repliers.faults(),
-                webhooks: Some(self.repliers.deliveries()),
-            },
-            System {
-                name: "leadlex",
-                faults: self.leadlex.faults(),
-                webhooks: Some(self.leadlex.deliveries()),
-            },
-            System {
-                name: "hookbridge",
-                faults: self.hookbridge.faults(),
-                webhooks: Some(self.hookbridge.deliveries()),
-            },
+            ("hookbridge", self.hookbridge.clone()),
+            ("repliers", self.repliers.clone()),
+            ("leadlex", self.leadlex.clone()),
         ]
     }
+}
+
+/// As a fault plan reaches it.
+fn planned<'m>((name, simulator): &'m (&'static str, Arc<dyn Simulator>)) -> System<'m> {
+    System { name, faults: simulator.faults(), webhooks: simulator.webhooks() }
 }
 
 fn listing(number: u32) -> ListingKey {

@@ -195,6 +195,10 @@ impl Simulator for HookBridge {
         &self.faults
     }
 
+    fn webhooks(&self) -> Option<&Outbox> {
+        Some(&self.outbox)
+    }
+
     fn clock(&self) -> &SharedClock {
         &self.clock
     }

@@ -231,6 +231,10 @@ impl Simulator for Repliers {
         self.state().feed.forget_oldest();
     }
 
+    fn webhooks(&self) -> Option<&Outbox> {
+        Some(&self.outbox)
+    }
+
     fn clock(&self) -> &SharedClock {
         &self.clock
     }

@@ -92,3 +92,18 @@ fn a_secret_has_a_length_and_an_event_a_name_that_leads_nowhere_else() {
         assert!(!vault.is_expected("s", name, NOW));
     }
 }
+
+#[test]
+fn what_an_administrator_makes_belongs_to_the_owner_of_the_state() {
+    const NOBODY: u32 = 65_534;
+    let (folder, vault) = vault();
+    // Only an administrator can give anything away; for everybody else there is nothing to test.
+    if chown(folder.path(), Some(NOBODY), Some(NOBODY)).is_err() {
+        return;
+    }
+    vault.expect("s", "e", NOW).unwrap();
+    vault.offer("s", "e", &secret(), NOW).unwrap();
+    for path in ["", "s", "s/e.pending", "s/e.secret"] {
+        assert_eq!(fs::metadata(vault.folder.join(path)).unwrap().uid(), NOBODY, "{path}");
+    }
+}

@@ -117,7 +117,7 @@ async fn a_plan_that_cannot_be_followed_ends_the_sandbox_at_once() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.contains("there is no system \"replier\": there is repliers, leadlex, hookbridge"),
+        said.contains("there is no system \"replier\": there is hookbridge, repliers, leadlex"),
         "{said}"
     );
 }
