@@ -74,6 +74,15 @@ impl Intake {
         self.one(draft(self.clock.now(), delivery, Some(asked))).await
     }
 
+    /// Writes several deliveries in one transaction, each as an entry of its own: all of them or none.
+    ///
+    /// # Errors
+    /// Nothing was written; see [`StoreError`].
+    pub async fn record_all(&self, deliveries: Vec<Delivery>) -> Result<Vec<Seq>, StoreError> {
+        let at = self.clock.now();
+        self.append(deliveries.into_iter().map(|delivery| draft(at, delivery, None)).collect()).await
+    }
+
     /// Writes an event that is not a notice.
     pub async fn note(&self, event: Event) -> Result<Seq, StoreError> {
         self.one(Draft { at: self.clock.now(), event, body: None }).await

@@ -18,5 +18,6 @@ mod process;
 mod readme;
 mod recovery;
 mod same_result;
+mod sources;
 mod state;
 mod support;

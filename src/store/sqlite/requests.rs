@@ -7,8 +7,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
 
 use super::bulk;
+use super::decide::whole;
 use super::rows::{action, count, key};
-use crate::domain::event::Asked;
+use super::script::Script;
+use crate::domain::event::{Asked, Refusal};
 use crate::domain::{Entity, Outcome, Seq, Timestamp, TombstoneId};
 use crate::store::{AtTarget, Listed, Only, Request, RequestEnd, RequestResult, StoreError};
 
@@ -57,46 +59,37 @@ fn outcome(standing: i64) -> Result<Option<Outcome>, StoreError> {
 }
 
 /// What one row of a request says: the record's tombstone, or why it has none.
-struct Part {
+struct Part<'a> {
     place: u64,
     tombstone: Option<TombstoneId>,
-    refusal: Option<(&'static str, String, String)>,
+    refusal: Option<&'a Refusal>,
 }
 
 pub async fn asked(
     connection: &mut SqliteConnection,
-    seq: Seq,
-    at: Timestamp,
+    script: &mut Script,
+    (seq, at): (Seq, Timestamp),
     asked: &Asked,
     tombstones: &[TombstoneId],
 ) -> Result<(), StoreError> {
     let request = asked.request.unwrap_or(seq);
     if asked.request.is_none() {
-        let query = sqlx::query(BEGIN).bind(seq).bind(asked.by.as_str()).bind(asked.key.as_deref());
-        query.bind(at.micros()).execute(&mut *connection).await?;
+        script.push(BEGIN).bind(seq).bind(asked.by.as_str()).bind(asked.key.as_deref()).bind(at.micros());
     }
     let told = asked.places.iter().zip(tombstones);
     let told = told.map(|(place, id)| Part { place: *place, tombstone: Some(*id), refusal: None });
-    let refused = asked.refused.iter().map(|it| Part {
-        place: it.place,
-        tombstone: None,
-        refusal: Some((it.outcome.as_str(), it.code.clone(), it.message.clone())),
-    });
-    let parts: Vec<Part> = told.chain(refused).collect();
-    bulk::insert(connection, PART, 7, "", &parts, |query, part| {
-        let (outcome, code, message) = match part.refusal.clone() {
-            Some((outcome, code, message)) => (Some(outcome), Some(code), Some(message)),
-            None => (None, None, None),
-        };
-        let query = query.bind(request).bind(i64::try_from(part.place).unwrap_or(i64::MAX)).bind(seq);
-        query.bind(part.tombstone).bind(outcome).bind(code).bind(message)
+    let refused = asked.refused.iter();
+    let refused = refused.map(|it| Part { place: it.place, tombstone: None, refusal: Some(it) });
+    let parts: Vec<Part<'_>> = told.chain(refused).collect();
+    bulk::insert(connection, script, (PART, 7, ""), &parts, |script, part| {
+        script.bind(request).bind(whole(part.place)).bind(seq).bind(part.tombstone);
+        script.bind(part.refusal.map(|it| it.outcome.as_str()));
+        script.bind(part.refusal.map(|it| it.code.as_str())).bind(part.refusal.map(|it| it.message.as_str()));
     })
     .await?;
     if let Some(end) = &asked.ended {
-        let received = i64::try_from(end.received).unwrap_or(i64::MAX);
-        let refused = i64::try_from(end.refused).unwrap_or(i64::MAX);
-        let query = sqlx::query(END).bind(end.fingerprint.as_str()).bind(received).bind(refused);
-        query.bind(request).execute(connection).await?;
+        let script = script.push(END).bind(end.fingerprint.as_str());
+        script.bind(whole(end.received)).bind(whole(end.refused)).bind(request);
     }
     Ok(())
 }
