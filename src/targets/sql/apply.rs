@@ -195,7 +195,7 @@ impl<'a> Group<'a> {
         }
         let mut bound = Vec::with_capacity(parts.len() + 2);
         for (part, column) in parts.iter().zip(columns) {
-            bound.push(key::bind(part, column.affinity).ok_or_else(|| {
+            bound.push(key::bind(part, column).ok_or_else(|| {
                 let message = format!("column {} cannot hold this part exactly as it is", column.name);
                 failed("key_type", &message)
             })?);
