@@ -21,7 +21,7 @@ use crate::brake::Brake;
 use crate::clock::SharedClock;
 use crate::config::{self, Config};
 use crate::domain::{Event, event::Topology};
-use crate::fold;
+use crate::fold::{self, Progress};
 use crate::intake::Intake;
 use crate::lifecycle::{Ending, Stop, Tasks};
 use crate::overview::Watched;
@@ -199,7 +199,7 @@ fn listen(
 
 /// The loops: one that folds and brakes, one that keeps house, one for each target.
 fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop: &Stop) {
-    let (progress, folded) = watch::channel(0);
+    let (progress, folded) = watch::channel(Progress::default());
     let brake = Brake::new(
         parts.config.brake.clone(),
         parts.store.clone(),

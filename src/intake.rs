@@ -76,8 +76,12 @@ impl Intake {
     }
 
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
+        // Nobody waits for the start of a batch to be folded; it goes along with what comes next.
+        let rings = !drafts.iter().all(|draft| matches!(draft.event, Event::Started(_)));
         let seqs = self.store.append(drafts).await?;
-        self.bell.notify_one();
+        if rings {
+            self.bell.notify_one();
+        }
         Ok(seqs)
     }
 }

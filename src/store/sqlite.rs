@@ -7,6 +7,7 @@
 //! acknowledgement cheap.
 
 mod bulk;
+mod checkpoint;
 mod decide;
 mod fold;
 mod journal;

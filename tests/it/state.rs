@@ -209,7 +209,7 @@ async fn i2_folding_entry_by_entry_with_a_crash_between_any_two_steps_gives_what
     for draft in drafts {
         store.append(vec![draft]).await.unwrap();
         for polls in 1.. {
-            match crash_after(polls, fold::step(&store)).await {
+            match crash_after(polls, fold::step(&store, None)).await {
                 Some(folded) => {
                     assert!(folded.unwrap().entries <= 1);
                     break;

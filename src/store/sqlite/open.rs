@@ -67,7 +67,8 @@ pub async fn open(path: &Path, options: OpenOptions) -> Result<(SqliteStore, Wri
 }
 
 fn writer_options(path: &Path) -> SqliteConnectOptions {
-    connect_options(path, SqliteSynchronous::Full)
+    // See `checkpoint`.
+    connect_options(path, SqliteSynchronous::Full).pragma("wal_autocheckpoint", "0")
 }
 
 fn connect_options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions {

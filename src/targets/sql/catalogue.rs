@@ -118,8 +118,8 @@ pub struct Relation {
     /// Whether we may change its rows at all.
     pub writable: bool,
     pub kind: RelationKind,
-    /// The name under which a hidden row number can be had; the shortest way to a row.
-    pub row_id: Option<&'static str>,
+    /// The name under which the row number can be had; the shortest way to a row.
+    pub row_id: Option<String>,
     pub columns: Vec<Column>,
     pub indexes: Vec<Index>,
     pub foreign_keys: Vec<ForeignKey>,

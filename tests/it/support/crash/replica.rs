@@ -22,23 +22,30 @@ CREATE INDEX bookings_of ON bookings (listing_id);
 
 pub async fn seed(database: &Database, listings: u32) {
     database.sql(SCHEMA).await;
-    let time = |id: u32| if id % NEWER_EVERY == 0 { "2100-01-01T00:00:00Z" } else { "2024-01-01T00:00:00Z" };
-    let listing = |id| vec![format!("({id}, {BOARD}, 'W{id}', '{}')", time(id))];
-    let images = |id| vec![format!("({}, {id})", 2 * id), format!("({}, {id})", 2 * id + 1)];
-    let booking = |id| vec![format!("({id}, {id})")];
-    let tables: [(&str, &dyn Fn(u32) -> Vec<String>); 3] =
-        [("listings", &listing), ("images", &images), ("bookings", &booking)];
-    for (table, rows) in tables {
-        let rows: Vec<String> = (1..=listings).flat_map(rows).collect();
+    let of = |rows: fn(u32) -> Vec<String>| (1..=listings).flat_map(rows).collect::<Vec<String>>();
+    for (table, rows) in [("listings", of(listing)), ("images", of(images)), ("bookings", of(booking))] {
         for rows in rows.chunks(TOGETHER) {
             database.sql(&format!("INSERT INTO {table} VALUES {}", rows.join(", "))).await;
         }
     }
 }
 
+fn listing(id: u32) -> Vec<String> {
+    let time = if id.is_multiple_of(NEWER_EVERY) { "2100-01-01T00:00:00Z" } else { "2024-01-01T00:00:00Z" };
+    vec![format!("({id}, {BOARD}, 'W{id}', '{time}')")]
+}
+
+fn images(id: u32) -> Vec<String> {
+    vec![format!("({}, {id})", 2 * id), format!("({}, {id})", 2 * id + 1)]
+}
+
+fn booking(id: u32) -> Vec<String> {
+    vec![format!("({id}, {id})")]
+}
+
 /// Holds the replica against what the listings that must be gone leave.
 pub async fn assert_gone_exactly(database: &Database, listings: u32, numbers: &BTreeSet<u32>) {
-    let stays = |id: &u32| !numbers.contains(id) || id % NEWER_EVERY == 0;
+    let stays = |id: &u32| !numbers.contains(id) || id.is_multiple_of(NEWER_EVERY);
     let left: Vec<u32> = (1..=listings).filter(stays).collect();
     let found = database.lines("SELECT id FROM listings ORDER BY id").await;
     assert_eq!(found, left.iter().map(u32::to_string).collect::<Vec<_>>(), "listings");
