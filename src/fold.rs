@@ -56,7 +56,7 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
         Some(position) => position,
         None => store.position().await?,
     };
-    let ahead = store.entries(before.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
+    let ahead = store.ahead(before.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
     if ahead.is_empty() {
         return Ok(Folded { position: before, ..Folded::default() });
     }
@@ -66,7 +66,7 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
         ahead
     } else {
         // Another process has folded in between.
-        store.entries(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?
+        store.ahead(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?
     };
     let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
     let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::{Backoff, Dice};
 use crate::brake::Brake;
 use crate::clock::SharedClock;
+use crate::collect::{CollectError, Collector};
 use crate::config;
 use crate::fold::{self, Folded, Progress};
 use crate::reconcile::{self, Reconciler, RunError};
@@ -27,6 +28,8 @@ const STORE_DOWN: Backoff = Backoff { first: Duration::from_millis(200), cap: Du
 const RUN_FAILED: Backoff = Backoff { first: Duration::from_mins(1), cap: Duration::from_hours(1) };
 /// Tries of a run between two slots of its schedule.
 const RUN_TRIES_MAX: u32 = 5;
+/// Waits after a pull endpoint could not be used, on top of each request's own tries.
+const PULL_FAILED: Backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(5) };
 /// Old bodies are removed that often, and that many at a time, so that no delivery waits for it long.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
 const PURGE_BATCH: u32 = 500;
@@ -179,6 +182,46 @@ impl Poller {
                 let wait = RUN_FAILED.wait(failures, &self.dice);
                 cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
             }
+        }
+        Ok(())
+    }
+}
+
+/// Collects from one source's pull endpoints, over and over.
+pub struct Gatherer {
+    pub source: String,
+    pub collector: Collector,
+    /// Between two looks that found nothing more.
+    pub every: Duration,
+    pub dice: Dice,
+}
+
+impl Gatherer {
+    /// Runs until cancelled. What was not acknowledged by then waits for the next start.
+    ///
+    /// # Errors
+    /// The store holds something that cannot be read.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
+        let mut failures = 0;
+        while let Some(result) = cancel.run_until_cancelled(self.collector.round()).await {
+            let wait = match result {
+                Ok(round) if round.more => Duration::ZERO,
+                Ok(round) => {
+                    failures = 0;
+                    if round.taken > 0 {
+                        tracing::debug!(source = self.source, ?round, "collected");
+                    }
+                    self.every
+                }
+                Err(CollectError::Store(error)) if !error.retry_can_help() => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(source = self.source, %error, failures, "collecting failed: events wait where they are");
+                    let hopeless = !error.retry_can_help();
+                    if hopeless { PULL_FAILED.cap } else { PULL_FAILED.wait(failures, &self.dice) }
+                }
+            };
+            cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
         Ok(())
     }

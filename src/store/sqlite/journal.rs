@@ -57,7 +57,7 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
         seq: row.try_get(0)?,
         at: Timestamp::from_micros(row.try_get(1)?),
         kind: row.try_get(2)?,
-        body: row.try_get(3)?,
+        body: row.try_get::<String, _>(3)?.into(),
         hash: hash(row.try_get(4)?)?,
     })
 }

@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoint::Checkpoint;
 use super::journal;
-use crate::domain::Seq;
-use crate::store::{Draft, Health, Position, StoreError, chain};
+use super::tail::Tail;
+use crate::domain::{Seq, Timestamp};
+use crate::store::{Draft, Entry, Health, Position, StoreError, chain};
 
 /// Requests in one commit. Enough that the fsync is shared by all who wait; few enough that the commit stays
 /// within milliseconds.
@@ -54,6 +55,7 @@ pub struct Writer {
     /// The newest entry, if nobody else has appended since.
     head: Option<Position>,
     checkpoint: Checkpoint,
+    tail: Arc<Tail>,
     requests: mpsc::Receiver<Append>,
     health: watch::Sender<Health>,
 }
@@ -61,6 +63,7 @@ pub struct Writer {
 pub(super) fn new(
     options: SqliteConnectOptions,
     queue_max: usize,
+    tail: Arc<Tail>,
 ) -> (mpsc::Sender<Append>, watch::Receiver<Health>, Writer) {
     let (appends, requests) = mpsc::channel(queue_max);
     let (health, told) = watch::channel(Health::Writable);
@@ -68,7 +71,15 @@ pub(super) fn new(
     (
         appends,
         told,
-        Writer { options, connection: None, head: None, checkpoint: Checkpoint::default(), requests, health },
+        Writer {
+            options,
+            connection: None,
+            head: None,
+            checkpoint: Checkpoint::default(),
+            tail,
+            requests,
+            health,
+        },
     )
 }
 
@@ -188,7 +199,9 @@ impl Writer {
             match insert(connection, &rows).await {
                 Ok(()) => {
                     self.head = rows.last().map(|row| Position { seq: row.seq, hash: row.hash });
-                    return Ok((head.seq + 1, rows.iter().map(Row::bytes).sum()));
+                    let bytes = rows.iter().map(Row::bytes).sum();
+                    self.tail.extend(rows.into_iter().map(Row::entry));
+                    return Ok((head.seq + 1, bytes));
                 }
                 Err(error) if is_taken(&error) => {
                     // Another process has appended since: the chain goes on from there.
@@ -233,6 +246,11 @@ struct Row {
 impl Row {
     fn bytes(&self) -> u64 {
         (self.body.len() + self.raw.as_ref().map_or(0, bytes::Bytes::len)) as u64
+    }
+
+    fn entry(self) -> Entry {
+        let Self { seq, at, kind, body, hash, .. } = self;
+        Entry { seq, at: Timestamp::from_micros(at), kind: kind.to_owned(), body, hash }
     }
 }
 
