@@ -187,6 +187,7 @@ impl Applier {
     /// Takes the tasks behind the cursor, and makes the batch durable.
     async fn lease(&self, round: &mut Round) -> Result<Option<Leased>, StoreError> {
         let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
+        let limit = limit.min(self.target.batch_max()).max(1);
         let now = self.clock.now();
         let tasks = self.store.due(self.target.name(), round.cursor.as_ref(), now, limit).await?;
         let Some(last) = tasks.last() else { return Ok(None) };
@@ -223,7 +224,8 @@ impl Applier {
                 number = leased.number,
                 tasks = leased.tasks.len()
             );
-            let applied = self.apply(&leased, cancel).instrument(span).await;
+            let mut leased = leased;
+            let applied = self.apply(&mut leased, cancel).instrument(span).await;
             let Some(applied) = applied else { return Ok(None) };
             let results = match applied {
                 Applied::Told(results) => results,
@@ -252,7 +254,7 @@ impl Applier {
     }
 
     /// Applies one batch, again and again while the target is down; `None` if cancelled meanwhile.
-    async fn apply(&self, leased: &Leased, cancel: &CancellationToken) -> Option<Applied> {
+    async fn apply(&self, leased: &mut Leased, cancel: &CancellationToken) -> Option<Applied> {
         let batch = Batch { number: leased.number, removals: leased.tasks.iter().map(removal).collect() };
         let mut failures = 0;
         loop {
@@ -270,13 +272,20 @@ impl Applier {
                 Err(error) => error,
             };
             failures += 1;
+            // What is absent at the next try may be gone by this one (I8).
+            leased.resumed |= matches!(error, TargetError::Unknown(_));
             self.metrics.target_up(self.target.name(), false);
             self.metrics.batch(self.target.name(), Ended::Failed, began.elapsed());
-            let wait = DOWN.wait(failures, &self.dice);
+            let halted = matches!(error, TargetError::Halted(_));
+            let wait = if halted { DOWN.cap } else { DOWN.wait(failures, &self.dice) };
             let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(
-                failures, retry_in_ms, %error, "not applied, will be tried again"
-            );
+            if halted {
+                tracing::error!(failures, retry_in_ms, %error, "the target needs a person; nothing is applied");
+            } else {
+                tracing::warn!(
+                    failures, retry_in_ms, %error, "not applied, will be tried again"
+                );
+            }
             cancel.run_until_cancelled(tokio::time::sleep(wait)).await?;
         }
     }

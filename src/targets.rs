@@ -45,6 +45,9 @@ pub enum Effect {
     Newer,
     /// This record alone could not be handled; the others of the batch are not concerned.
     Failed(RecordFailure),
+    /// What holds the records of this entity does not fit the configuration, as said here: nothing was tried,
+    /// and the record waits for a person to mend it, however long that takes.
+    Waits(String),
 }
 
 /// Why one record failed.
@@ -58,12 +61,18 @@ pub struct RecordFailure {
     pub retry: bool,
 }
 
-/// Why a batch failed. Whatever the variant, nothing of the batch has changed at the target.
+/// Why a batch failed. With every variant but `Unknown`, nothing of the batch has changed at the target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Down, locked, out of disk: the same batch may be tried again, without end.
+    /// Down, locked, busy: the same batch may be tried again, without end.
     #[error("target unavailable: {0}")]
     Unavailable(String),
+    /// Out of disk, or damaged: it needs a person soon, and no haste of ours. Nothing has changed.
+    #[error("target halted: {0}")]
+    Halted(String),
+    /// The answer to a commit was lost: the batch may have been carried out, and applying it again tells.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
     /// The target refused the batch and did not say for which record: try it in halves.
     #[error("batch refused ({code}): {message}")]
     Refused { code: &'static str, message: String },
@@ -186,6 +195,11 @@ pub trait Target: Send + Sync {
     /// Only when nothing changed. Not cancel-safe: once dropped, the outcome is unknown until the same batch
     /// is applied again.
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError>;
+
+    /// Records that it wants in one batch at most, as things are.
+    fn batch_max(&self) -> u32 {
+        u32::MAX
+    }
 
     /// Nothing has been due for some seconds: gives back what others may be waiting for, such as a lock. The
     /// next batch takes it again.

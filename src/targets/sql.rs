@@ -12,44 +12,66 @@ mod check;
 mod coverage;
 mod guard;
 mod key;
+mod pace;
 mod plan;
+mod postgres;
 mod session;
 mod sqlite;
+mod staged;
 mod statements;
+mod way;
 mod words;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeFrom};
+use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
+use url::Url;
 
 use super::{Batch, Effect, Finding, Foreseen, Identified, Removal, Target, TargetError};
 use crate::config;
 use crate::config::target::{Child, Table};
 use crate::domain::{Entity, Key};
-use apply::Prepared;
+use alternates::Alternates;
+use apply::{Planned, Prepared};
+use catalogue::Catalogue;
+use pace::{Pace, Stride};
 use plan::Plan;
-use session::Session;
-use sqlite::Place;
-use statements::Statements;
+use session::{Place, Session};
 
 /// How often something is done anew with plans for the schema as it is now. Whoever changes it again and again
 /// gets the error.
 const TRIES: Range<u8> = 0..2;
 
+/// The dialect that an address is written for.
+fn place(url: &str) -> Result<Box<dyn Place>, TargetError> {
+    match Url::parse(url).ok().filter(|url| url.scheme().starts_with("postgres")) {
+        Some(url) => Ok(Box::new(postgres::Place::parse(&url)?)),
+        None => Ok(Box::new(sqlite::Place::parse(url)?)),
+    }
+}
+
 /// A SQL replica as a target. One connection, since one writer at a time is all that SQLite has.
 pub struct SqlTarget {
     name: String,
-    place: Place,
+    place: Box<dyn Place>,
     entities: BTreeMap<Entity, Table>,
     open: Mutex<Option<Open>>,
+    /// `None` where nobody else is kept waiting.
+    pace: Option<Pace>,
+    /// The last catalogue that plans were made from.
+    seen: std::sync::Mutex<Option<Catalogue>>,
 }
 
 /// A connection with everything that was made for it.
 struct Open {
     session: Box<dyn Session>,
     prepared: Prepared,
+    alternates: Alternates,
+    stride: Stride,
 }
 
 impl SqlTarget {
@@ -60,11 +82,14 @@ impl SqlTarget {
     pub fn connect(name: &str, config: &config::target::Sql) -> Result<Self, TargetError> {
         let url = config.url.expose_str();
         let url = url.map_err(|_| TargetError::Misconfigured("the url is not UTF-8".to_owned()))?;
+        let place = place(url)?;
         Ok(Self {
             name: name.to_owned(),
-            place: Place::parse(url)?,
+            pace: place.shared().then(|| Pace::new(config.limits)),
+            place,
             entities: config.entities.clone(),
             open: Mutex::new(None),
+            seen: std::sync::Mutex::new(None),
         })
     }
 
@@ -90,24 +115,48 @@ impl SqlTarget {
         if let Some(open) = slot.take() {
             return Ok(open);
         }
-        let mut session: Box<dyn Session> = Box::new(self.place.open().await?);
+        let mut session = self.place.open().await?;
         let catalogue = session.catalogue(&self.names()).await?;
-        let mut prepared = Prepared::new();
-        for (number, (entity, table)) in self.entities.iter().enumerate() {
-            let plan = Plan::make(table, &catalogue).map(|plan| {
-                let statements = Statements::write(&plan, number);
-                (plan, statements)
-            });
-            if let Ok((_, statements)) = &plan {
-                for sql in &statements.create {
-                    session.create(sql).await?;
-                }
+        let (mut prepared, mut alternates) = (Prepared::new(), Alternates::new());
+        let mut numbers = 0..;
+        for (entity, table) in &self.entities {
+            let plan = Plan::make(table, &catalogue);
+            for name in table.alternates.keys() {
+                let by_it = match &plan {
+                    Ok(plan) => plan.alternates[name].clone().map(|fields| alternates::plan(plan, &fields)),
+                    Err(reason) => Err(reason.clone()),
+                };
+                let planned = planned(&mut *session, by_it, &mut numbers).await?;
+                alternates.insert((entity.clone(), name.clone()), planned);
             }
-            prepared.insert(entity.clone(), plan);
+            prepared.insert(entity.clone(), planned(&mut *session, plan, &mut numbers).await?);
         }
         let mut plans = prepared.values().flatten();
         session.foreign_keys(!plans.all(|(plan, _)| plan.covered)).await?;
-        Ok(Open { session, prepared })
+        self.tell_changes(catalogue);
+        Ok(Open { session, prepared, alternates, stride: Stride::default() })
+    }
+
+    /// A migration that deletions go on after is worth a line in the log: they may mean something else now.
+    fn tell_changes(&self, catalogue: Catalogue) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = seen.as_ref().map_or(Vec::new(), |before| catalogue.changes(before));
+        if !changes.is_empty() {
+            tracing::warn!(target = self.name, changes = changes.join("; "), "the schema has changed");
+        }
+        *seen = Some(catalogue);
+    }
+
+    async fn paced(&self, open: &mut Open, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
+        let Open { session, prepared, stride, .. } = open;
+        let Some(pace) = &self.pace else {
+            return apply::apply(&mut **session, prepared, &batch.removals).await;
+        };
+        pace.wait(&mut **session, stride).await?;
+        let began = Instant::now();
+        let effects = apply::apply(&mut **session, prepared, &batch.removals).await?;
+        pace.learn(batch.removals.len(), began.elapsed(), &effects, stride);
+        Ok(effects)
     }
 
     /// Puts a connection back unless what happened may have been its fault; `None` if it is to be done anew,
@@ -128,6 +177,23 @@ impl SqlTarget {
     }
 }
 
+/// Readies the way to carry a plan out; each has a number of its own.
+async fn planned(
+    session: &mut dyn Session,
+    plan: Result<Plan, String>,
+    numbers: &mut RangeFrom<usize>,
+) -> Result<Result<Planned, String>, TargetError> {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let way = session.way(&plan, numbers.next().unwrap_or_default());
+    for sql in way.create() {
+        session.create(sql).await?;
+    }
+    Ok(Ok((plan, way)))
+}
+
 #[async_trait]
 impl Target for SqlTarget {
     fn name(&self) -> &str {
@@ -137,6 +203,10 @@ impl Target for SqlTarget {
     async fn check(&self) -> Result<Vec<Finding>, TargetError> {
         let catalogue = self.place.open().await?.catalogue(&self.names()).await?;
         Ok(check::findings(&self.name, &self.entities, &catalogue))
+    }
+
+    fn batch_max(&self) -> u32 {
+        self.pace.as_ref().map_or(u32::MAX, Pace::batch_max)
     }
 
     async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
@@ -181,8 +251,9 @@ impl Target for SqlTarget {
         let (mut slot, mut tries) = (self.open.lock().await, TRIES);
         loop {
             let mut open = self.take(&mut slot).await?;
-            let Open { session, prepared } = &mut open;
-            let result = alternates::look_up(&mut **session, prepared, entity, alternate, identifiers).await;
+            let Open { session, alternates, .. } = &mut open;
+            let result =
+                alternates::look_up(&mut **session, alternates, entity, alternate, identifiers).await;
             if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
                 return result;
             }
@@ -193,7 +264,7 @@ impl Target for SqlTarget {
         let (mut slot, mut tries) = (self.open.lock().await, TRIES);
         loop {
             let mut open = self.take(&mut slot).await?;
-            let result = apply::apply(&mut *open.session, &open.prepared, &batch.removals).await;
+            let result = self.paced(&mut open, batch).await;
             if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
                 return result;
             }

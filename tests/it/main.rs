@@ -19,5 +19,6 @@ mod readme;
 mod recovery;
 mod same_result;
 mod sources;
+mod sql;
 mod state;
 mod support;

@@ -54,7 +54,9 @@ pub struct Writer {
     connection: Option<SqliteConnection>,
     /// The newest entry, if nobody else has appended since.
     head: Option<Position>,
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
+    /// Bytes since the WAL was moved last.
+    written: u64,
     tail: Arc<Tail>,
     requests: mpsc::Receiver<Append>,
     health: watch::Sender<Health>,
@@ -75,7 +77,8 @@ pub(super) fn new(
             options,
             connection: None,
             head: None,
-            checkpoint: Checkpoint::default(),
+            checkpoint: Arc::default(),
+            written: 0,
             tail,
             requests,
             health,
@@ -113,7 +116,15 @@ fn stopped() -> StoreError {
 
 impl Writer {
     /// Runs until every store that hands in is gone, and everything handed in is answered.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let (checkpoint, options) = (Arc::clone(&self.checkpoint), self.options.clone());
+        tokio::select! {
+            () = self.write_all() => {}
+            () = checkpoint.run(&options) => {}
+        }
+    }
+
+    async fn write_all(mut self) {
         let mut requests = Vec::with_capacity(COMMIT_REQUESTS_MAX);
         loop {
             let healthy = *self.health.borrow() == Health::Writable;
@@ -168,7 +179,7 @@ impl Writer {
                     answer.send(Ok(seqs.collect())).ok();
                 }
                 if let Some(connection) = &mut self.connection {
-                    self.checkpoint.committed(bytes, &self.options, connection).await;
+                    self.written = self.checkpoint.committed(self.written, bytes, connection).await;
                 }
             }
             Err(error) => {

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind};
-use super::{coverage, words};
+use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind, Typed};
+use super::coverage;
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
 
@@ -26,11 +26,11 @@ pub struct Plan {
     pub locator: Vec<Field>,
     /// Columns of the table that children refer to, unless it is the locator.
     pub references: Vec<Field>,
-    pub guard: Option<String>,
+    pub guard: Option<Field>,
     /// How the table writes times.
     pub format: TimeFormat,
-    pub deleted_at: Option<String>,
-    pub deactivate: Vec<(String, Value)>,
+    pub deleted_at: Option<Field>,
+    pub deactivate: Vec<(Field, Value)>,
     pub children: Vec<Node>,
     /// No statement of the plan needs the database's own foreign keys to look after it.
     pub covered: bool,
@@ -40,6 +40,7 @@ pub struct Plan {
 pub struct Field {
     pub name: String,
     pub affinity: Affinity,
+    pub typed: Typed,
 }
 
 /// A table whose rows belong to rows above it.
@@ -50,6 +51,8 @@ pub struct Node {
     pub table: String,
     /// (column here, column above)
     pub link: Vec<(String, String)>,
+    /// The columns here, in the same order.
+    pub columns: Vec<Field>,
     pub fate: Fate,
     pub children: Vec<Node>,
 }
@@ -72,25 +75,46 @@ impl Fate {
 }
 
 impl Plan {
+    /// The tables whose rows go with a row, its own first, for people: one for each place in the tree.
+    #[must_use]
+    pub fn tables(&self) -> Vec<&str> {
+        fn below<'a>(nodes: &'a [Node], tables: &mut Vec<&'a str>) {
+            for node in nodes {
+                if node.fate.goes() {
+                    tables.push(&node.name);
+                }
+                below(&node.children, tables);
+            }
+        }
+        let mut tables = vec![self.name.as_str()];
+        below(&self.children, &mut tables);
+        tables
+    }
+
     /// # Errors
     /// Says what of the configuration the database does not have, or how the two contradict each other.
     pub fn make(table: &Table, catalogue: &Catalogue) -> Result<Self, String> {
         let relation = relation(catalogue, &table.table)?;
+        if relation.kind == RelationKind::Materialized {
+            return Err(format!(
+                "{:?} is a materialized view: nothing can be deleted from it",
+                relation.name
+            ));
+        }
         let key = table.key.iter().map(|name| field(relation, name)).collect::<Result<Vec<_>, _>>()?;
         for field in &key {
-            if matches!(field.affinity, Affinity::Real | Affinity::Blob) {
+            if !field.affinity.exact() {
                 return Err(format!(
-                    "key column {}.{} has no exact type: declare it INTEGER or TEXT",
-                    words::table(&relation.name),
-                    field.name
+                    "key column {}.{} has no exact type: declare it {}",
+                    relation.sql, field.name, catalogue.ways.exact_types
                 ));
             }
         }
         let deactivate = table.deactivate.iter();
-        let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?.name, value.clone())));
+        let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?, value.clone())));
         let guard = table.guard.as_ref();
         let rows_go = table.deleted_at.is_none();
-        let locator = locator(relation, &key);
+        let locator = locator(catalogue, relation, &key);
         let mut references = Vec::new();
         for child in &table.children {
             let field = above(relation, &child.references)?;
@@ -105,16 +129,12 @@ impl Plan {
         Ok(Self {
             alternates: alternates.collect(),
             name: relation.name.clone(),
-            table: words::table(&relation.name),
-            row: words::quoted(&relation.name),
+            table: relation.sql.clone(),
+            row: (catalogue.ways.quote)(&relation.name),
             locator,
-            guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
+            guard: guard.map(|guard| field(relation, &guard.column)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
-            deleted_at: table
-                .deleted_at
-                .as_ref()
-                .map(|name| field(relation, name).map(|field| field.name))
-                .transpose()?,
+            deleted_at: table.deleted_at.as_ref().map(|name| field(relation, name)).transpose()?,
             deactivate: deactivate.collect::<Result<_, String>>()?,
             children: nodes(catalogue, relation, &table.children, rows_go, &mut Vec::new())?,
             covered: coverage::covers(catalogue, relation, table),
@@ -131,7 +151,7 @@ fn relation<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Relation, St
 fn field(relation: &Relation, name: &str) -> Result<Field, String> {
     let column =
         relation.column(name).ok_or_else(|| format!("table {:?} has no column {name:?}", relation.name))?;
-    Ok(Field { name: words::quoted(&column.name), affinity: column.affinity })
+    Ok(Field { name: column.sql.clone(), affinity: column.affinity, typed: column.typed.clone() })
 }
 
 /// A column that children refer to. Where it names several rows, the children of one would go with another.
@@ -148,10 +168,11 @@ fn above(parent: &Relation, name: &str) -> Result<Field, String> {
 
 /// The key backwards: SQLite's planner uses all columns of an index for `(b, a) IN (…)`, and only the first
 /// for `(a, b) IN (…)` over an index on (a, b).
-fn locator(relation: &Relation, key: &[Field]) -> Vec<Field> {
+fn locator(catalogue: &Catalogue, relation: &Relation, key: &[Field]) -> Vec<Field> {
     match &relation.row_id {
         Some(name) if relation.kind == RelationKind::Table => {
-            vec![Field { name: words::quoted(name), affinity: Affinity::Integer }]
+            let name = (catalogue.ways.quote)(name);
+            vec![Field { name, affinity: Affinity::Integer, typed: Typed::default() }]
         }
         _ => key.iter().rev().cloned().collect(),
     }
@@ -178,11 +199,16 @@ fn nodes(
             });
             // A cascade that comes back to a table above it is left uncounted; `check` tells of it.
             if key.on_delete == FkAction::Cascade && !told && !path.contains(&relation.name) {
-                let quote = |(here, above): &(String, String)| (words::quoted(here), words::quoted(above));
+                let here = key.columns.iter().map(|(here, _)| field(relation, here));
+                let columns = here.collect::<Result<Vec<_>, _>>()?;
+                let above = key.columns.iter().map(|(_, above)| field(parent, above));
+                let above = above.collect::<Result<Vec<_>, _>>()?;
+                let names = columns.iter().zip(above);
                 made.push(Node {
                     name: relation.name.clone(),
-                    table: words::table(&relation.name),
-                    link: key.columns.iter().map(quote).collect(),
+                    table: relation.sql.clone(),
+                    link: names.map(|(here, above)| (here.name.clone(), above.name)).collect(),
+                    columns,
                     fate: Fate::Cascade,
                     children: nodes(catalogue, relation, &[], true, path)?,
                 });
@@ -228,8 +254,9 @@ fn node(
     };
     Ok(Node {
         name: relation.name.clone(),
-        table: words::table(&relation.name),
-        link: vec![(here.name, above.name)],
+        table: relation.sql.clone(),
+        link: vec![(here.name.clone(), above.name)],
+        columns: vec![here],
         fate,
         children: nodes(catalogue, relation, &child.children, fate == Fate::Delete, path)?,
     })

@@ -4,11 +4,14 @@
 //! decides about a row (plan, guard, outcome) is shared and knows no driver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::catalogue::Catalogue;
 use super::key::Arg;
+use super::plan::Plan;
+use super::way::Way;
 use crate::targets::TargetError;
 
 /// The text of a statement; the same text is prepared once for a connection.
@@ -21,6 +24,30 @@ pub enum Access {
     Write,
 }
 
+/// Where a database is.
+#[async_trait]
+pub trait Place: Send + Sync {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The database cannot be reached now, or refuses us.
+    async fn open(&self) -> Result<Box<dyn Session>, TargetError>;
+
+    /// Whether there are others who would notice a long transaction.
+    fn shared(&self) -> bool {
+        false
+    }
+}
+
+/// What others may suffer from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// How far the standby is behind that is furthest.
+    pub replication_lag: Duration,
+    /// Requests that wait for a lock, anyone's.
+    pub lock_waits: u32,
+}
+
 /// A connection. Dropping it undoes what is not committed.
 #[async_trait]
 pub trait Session: Send {
@@ -30,11 +57,17 @@ pub trait Session: Send {
     /// The database cannot be asked. The errors of every function are classified by the dialect.
     async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError>;
 
+    /// How a plan is carried out here. `number` tells several plans of a connection apart.
+    fn way(&self, plan: &Plan, number: usize) -> Box<dyn Way>;
+
     /// Makes a table of this connection's own.
     async fn create(&mut self, sql: &Sql) -> Result<(), TargetError>;
 
     /// Whether the database is to look after foreign keys; without, the statements themselves do.
-    async fn foreign_keys(&mut self, needed: bool) -> Result<(), TargetError>;
+    /// A server is not asked to look away.
+    async fn foreign_keys(&mut self, _needed: bool) -> Result<(), TargetError> {
+        Ok(())
+    }
 
     /// Whether the database, or its schema, is another one than when the catalogue was read. Asked after an
     /// error; that nothing is deleted by an old plan is seen to by [`Session::begin`].
@@ -43,6 +76,11 @@ pub trait Session: Send {
     /// Begins a transaction. If the database, or its schema, is another one than when the catalogue was read,
     /// this or the next answer is an error.
     async fn begin(&mut self, access: Access) -> Result<(), TargetError>;
+
+    /// How the server bears it; nothing to tell where a database has no server.
+    async fn strain(&mut self) -> Result<Strain, TargetError> {
+        Ok(Strain::default())
+    }
 
     async fn commit(&mut self) -> Result<(), TargetError>;
 

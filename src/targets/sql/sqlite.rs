@@ -15,7 +15,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::catalogue::Catalogue;
 use super::key::Arg;
+use super::plan::Plan;
 use super::session::{Access, Session, Sql};
+use super::statements::Statements;
+use super::way::Way;
 use crate::targets::TargetError;
 use errors::classify;
 
@@ -53,13 +56,15 @@ impl Place {
             .disable_statement_logging();
         Ok(Self(options))
     }
+}
 
-    /// # Errors
-    /// The file cannot be opened now.
-    pub async fn open(&self) -> Result<SqliteSession, TargetError> {
+#[async_trait]
+impl super::session::Place for Place {
+    async fn open(&self) -> Result<Box<dyn Session>, TargetError> {
         let connection = self.0.connect().await.map_err(classify)?;
         let file = self.0.get_filename().to_owned();
-        Ok(SqliteSession { connection, schema: 0, opened: identity(&file), file, queued: Queued::default() })
+        let (opened, queued) = (identity(&file), Queued::default());
+        Ok(Box::new(SqliteSession { connection, schema: 0, opened, file, queued }))
     }
 }
 
@@ -136,6 +141,10 @@ impl Session for SqliteSession {
     async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError> {
         self.schema = self.schema_version().await?;
         catalogue::read(&mut self.connection, names).await.map_err(classify)
+    }
+
+    fn way(&self, plan: &Plan, number: usize) -> Box<dyn Way> {
+        Box::new(Statements::write(plan, number))
     }
 
     async fn create(&mut self, sql: &Sql) -> Result<(), TargetError> {

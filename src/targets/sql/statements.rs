@@ -30,9 +30,10 @@ pub struct Statements {
     pub find: Sql,
     /// Answers `[n, rows, guard]` for each row that was found.
     pub found: Sql,
+    /// The same with the values of the columns that children refer to.
+    pub looked: Sql,
     /// Tables that lose rows with a record, its own first; a table stands once for each way to it.
-    pub tables: Vec<String>,
-    /// Answers `[n, [rows]]` for each row in `found`, the rows in the order of `tables`.
+    /// Answers `[n, [rows]]` for each row in `found`, the rows in the order of [`Plan::tables`].
     pub by_table: Sql,
     /// Takes the positions in its argument out of `found`.
     pub spare: Sql,
@@ -70,6 +71,10 @@ impl Statements {
             found: words::staging(&format!("expunged_found_{number}")),
         };
         let (wanted, found) = (&writer.wanted, &writer.found);
+        let references: Vec<String> =
+            numbered(&plan.references, reference).map(|name| format!("CAST({name} AS TEXT)")).collect();
+        let references: Vec<&str> = references.iter().map(String::as_str).collect();
+        let looked = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)", &words::tuple(&references)]);
         let columns = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)"]);
         Self {
             create: writer.create(),
@@ -77,7 +82,7 @@ impl Statements {
             load: loads().map(|rows| (rows, writer.load(rows))).collect(),
             find: writer.find(),
             found: words::gathered(&columns, found).into(),
-            tables: writer.tables(),
+            looked: words::gathered(&looked, found).into(),
             by_table: writer.by_table(),
             spare: format!("DELETE FROM {found} WHERE n IN {NUMBERS}").into(),
             delete: writer.delete(),
@@ -151,10 +156,10 @@ impl Writer<'_> {
         columns.extend(["n", "at", "guard", "rows_taken"].map(str::to_owned));
         let of_row = plan.locator.iter().chain(&plan.references);
         let mut values: Vec<String> = of_row.map(|field| format!("p.{}", field.name)).collect();
-        let guard = plan.guard.as_ref().map_or("NULL".to_owned(), |guard| format!("p.{guard}"));
+        let guard = plan.guard.as_ref().map_or("NULL".to_owned(), |guard| format!("p.{}", guard.name));
         values.extend(["b.n".to_owned(), "b.at".to_owned(), guard, self.rows_taken()]);
         let living =
-            plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" AND p.{column} IS NULL"));
+            plan.deleted_at.as_ref().map_or(String::new(), |field| format!(" AND p.{} IS NULL", field.name));
         format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} b {DRIVES} {} p ON {}{living}",
             self.found,
@@ -185,7 +190,7 @@ impl Writer<'_> {
                 step(child, &parents, &mut run);
             }
         }
-        let (own, standing) = match &plan.deleted_at {
+        let (own, standing) = match plan.deleted_at.as_ref().map(|field| &field.name) {
             None => (format!("DELETE FROM {} WHERE {}", plan.table, self.rows_found()), String::new()),
             Some(column) => (
                 format!(
@@ -212,7 +217,7 @@ impl Writer<'_> {
 
     fn deactivate(&self) -> Steps {
         let (mut set, mut differs, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for (column, value) in &self.plan.deactivate {
+        for (Field { name: column, .. }, value) in &self.plan.deactivate {
             let fixed = match value {
                 Value::Now => None,
                 Value::Null => Some(Arg::Null),
@@ -242,8 +247,8 @@ impl Writer<'_> {
             if columns.len() > 1 { format!("({})", columns.join(", ")) } else { columns.join(", ") };
         let places = numbered(&plan.locator, place).collect::<Vec<_>>().join(", ");
         let guard = plan.guard.as_ref();
-        let guard =
-            guard.map_or(String::new(), |guard| format!(" AND {guard} {SAME} ({})", self.of_row("guard")));
+        let same = |guard: &Field| format!(" AND {} {SAME} ({})", guard.name, self.of_row("guard"));
+        let guard = guard.map_or(String::new(), same);
         format!("{columns} IN (SELECT {places} FROM {}){guard}", self.found)
     }
 
@@ -278,7 +283,7 @@ impl Writer<'_> {
     fn mirrored(&self) -> Vec<Sql> {
         let plan = self.plan;
         let living =
-            plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE {column} IS NULL"));
+            plan.deleted_at.as_ref().map_or(String::new(), |field| format!(" WHERE {} IS NULL", field.name));
         let mut counts = vec![
             words::gathered("rows", &format!("(SELECT count(*) AS rows FROM {}{living})", plan.table)).into(),
         ];

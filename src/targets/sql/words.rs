@@ -30,8 +30,8 @@ pub const DRIVES: &str = "CROSS JOIN";
 pub fn column_type(affinity: Affinity) -> &'static str {
     match affinity {
         Affinity::Integer => "INTEGER",
-        Affinity::Text => "TEXT",
-        Affinity::Numeric => "NUMERIC",
+        Affinity::Text | Affinity::Uuid | Affinity::Padded | Affinity::Label => "TEXT",
+        Affinity::Numeric | Affinity::Decimal => "NUMERIC",
         Affinity::Real => "REAL",
         Affinity::Blob => "",
     }

@@ -106,11 +106,12 @@ fn at_target<'a>(target: &'a str, foreseen: &Foreseen) -> AtTarget<'a> {
         Effect::Deactivated => (Outcome::Deactivated, None),
         Effect::Absent => (Outcome::NotFound, None),
         Effect::Newer => (Outcome::Superseded, None),
-        Effect::Failed(failure) => (Outcome::Failed, Some(failure)),
+        Effect::Failed(failure) => (Outcome::Failed, Some((failure.code, &failure.message))),
+        Effect::Waits(reason) => (Outcome::Failed, Some(("target_unfit", reason))),
     };
     // A record that stays has its rows counted too, and loses none.
     let goes = outcome == Outcome::Deleted;
     let rows = if goes { foreseen.tables.clone() } else { Vec::new() };
-    let (code, message) = (failure.map(|it| it.code), failure.map(|it| it.message.clone()));
+    let (code, message) = (failure.map(|(code, _)| code), failure.map(|(_, message)| message.clone()));
     AtTarget { target, outcome, rows, code, message }
 }

@@ -88,7 +88,7 @@ impl Refused {
     pub fn target(name: &str, error: &TargetError) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         match error {
-            TargetError::Unavailable(_) => {
+            TargetError::Unavailable(_) | TargetError::Halted(_) | TargetError::Unknown(_) => {
                 Self::new(status, "target_unavailable", format!("target {name} cannot be asked now"))
                     .after(RETRY_LATER)
             }

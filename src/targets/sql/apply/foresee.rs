@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Group, Prepared, failed, groups, prepared_for, read, unreadable};
+use super::{Group, Prepared, failed, groups, prepared_for};
 use crate::domain::Action;
 use crate::targets::sql::session::{Access, Session};
 use crate::targets::{Effect, Foreseen, Removal, TargetError};
@@ -17,14 +17,14 @@ pub async fn foresee(
     session.begin(Access::Read).await?;
     let result = async {
         for ((entity, action), positions) in groups(removals) {
-            let Some((plan, statements)) = prepared_for(prepared, entity)? else {
+            let Some((plan, way)) = prepared_for(prepared, entity)? else {
                 for position in positions {
                     foreseen[position].effect = failed("entity_unknown", "no table is configured for it");
                 }
                 continue;
             };
-            let mut group = Group::new(plan, statements, removals, &positions, action);
-            group.find(session).await?;
+            let mut group = Group::new(plan, &**way, removals, &positions, action);
+            group.find(session, Access::Read).await?;
             if action == Action::Delete {
                 for (position, tables) in group.by_table(session).await? {
                     foreseen[position].tables = tables;
@@ -47,21 +47,19 @@ impl Group<'_> {
         &self,
         session: &mut dyn Session,
     ) -> Result<Vec<(usize, Vec<(String, u64)>)>, TargetError> {
-        let told = session.json(&self.statements.by_table, Vec::new()).await?;
-        let told: Vec<(usize, Vec<u64>)> = read(&told)?;
-        let names = &self.statements.tables;
+        let names = self.plan.tables();
+        let told = self.way.by_table(session, &self.wanted).await?;
         let mut all = Vec::with_capacity(told.len());
         for (n, rows) in told {
-            let Some((_, _, position)) = self.wanted.get(n) else { return Err(unreadable()) };
             let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
             for (name, rows) in names.iter().zip(rows) {
                 *sums.entry(name).or_default() += rows;
             }
             let mut tables: Vec<(String, u64)> = Vec::with_capacity(sums.len());
-            for name in names {
-                tables.extend(sums.remove(name.as_str()).map(|rows| (name.clone(), rows)));
+            for name in &names {
+                tables.extend(sums.remove(name).map(|rows| ((*name).to_owned(), rows)));
             }
-            all.push((*position, tables));
+            all.push((self.position(n)?, tables));
         }
         Ok(all)
     }

@@ -1,23 +1,9 @@
 //! What would go, table by table: for a person or a program that asks before it deletes.
 
-use super::{DRIVES, EXACTLY, Node, Sql, Writer, count, place, words};
+use super::{DRIVES, EXACTLY, Sql, Writer, count, place, words};
 
 impl Writer<'_> {
-    pub(super) fn tables(&self) -> Vec<String> {
-        fn below(nodes: &[Node], tables: &mut Vec<String>) {
-            for node in nodes {
-                if node.fate.goes() {
-                    tables.push(node.name.clone());
-                }
-                below(&node.children, tables);
-            }
-        }
-        let mut tables = vec![self.plan.name.clone()];
-        below(&self.plan.children, &mut tables);
-        tables
-    }
-
-    /// The numbers come in the order of `tables`, since both walk the same tree in the same way.
+    /// The numbers come in the order of `Plan::tables`, since both walk the same tree in the same way.
     pub(super) fn by_table(&self) -> Sql {
         let mut rows = vec!["1".to_owned()];
         for child in &self.plan.children {

@@ -1,0 +1,32 @@
+//! SQL replicas: the same tests on every database, and what only one of them can do to us.
+
+mod bench;
+mod drift;
+mod family;
+mod lies;
+mod outages;
+mod rows;
+
+pub use bench::Database;
+
+/// Makes of each function a test on each database. The function gets the database.
+macro_rules! on_every_database {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::sql::Database::Sqlite).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if crate::sql::Database::Postgres.available() {
+                    super::$test(crate::sql::Database::Postgres).await;
+                }
+            })*
+        }
+    };
+}
+pub(crate) use on_every_database;
