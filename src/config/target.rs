@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Secret;
+use super::api::Api;
 use crate::domain::{Entity, timestamp::TimeFormat};
 
 /// A place where copies live.
@@ -17,6 +18,7 @@ pub struct Target {
 pub enum Kind {
     Sql(Sql),
     Tantivy(Tantivy),
+    Api(Box<Api>),
 }
 
 impl Target {
@@ -33,6 +35,11 @@ impl Target {
                 .entities
                 .iter()
                 .map(|(entity, document)| (entity.clone(), document.delete_on_deactivate))
+                .collect(),
+            Kind::Api(api) => api
+                .entities
+                .iter()
+                .map(|(entity, records)| (entity.clone(), records.delete_on_deactivate))
                 .collect(),
         }
     }

@@ -52,7 +52,7 @@ const REMOVED: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
     FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause <> f.cause";
 const WENT: &str = "INSERT INTO removed (seq, target, entity, at, rows) VALUES (?, ?, ?, ?, ?)";
 const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = attempts + 1, due_at = ?5,
-      code = ?6, message = ?7, settled = ?8
+      code = ?6, message = ?7, settled = ?8, removed = removed OR ?9
     WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
 const RESOLVE: &str = "UPDATE holds SET state = ?2, actor = ?3, reason = ?4, resolved = ?5
     WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = ?1 AND decision = 'held')";
@@ -202,7 +202,8 @@ async fn fail(
     let due_at = failure.retry_at.map_or(0, Timestamp::micros);
     let Fact(tombstone, cause) = result.fact;
     let query = sqlx::query(FAIL).bind(target).bind(tombstone).bind(cause).bind(state).bind(due_at);
-    query.bind(failure.code.as_str()).bind(failure.message.as_str()).bind(seq).execute(connection).await?;
+    let query = query.bind(failure.code.as_str()).bind(failure.message.as_str()).bind(seq);
+    query.bind(failure.in_doubt).execute(connection).await?;
     Ok(())
 }
 

@@ -1,0 +1,159 @@
+//! A vendor's batch-deletion API as a target, described by configuration alone.
+//!
+//! Exists because the copies that we pushed to others must go as well, and each vendor has its own way of
+//! saying what it did. An API commits nothing as one and judges no record's age: so nothing waits here (what
+//! cannot be sent goes back to the queue, where a re-listing overtakes it), and nothing is told that an answer
+//! does not prove. It may not log an id, a body or a credential (I10).
+
+mod answer;
+mod check;
+mod http;
+mod quota;
+mod request;
+mod sheet;
+mod token;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::http::Http;
+use self::quota::{Allowance, Plan};
+use self::sheet::Sheet;
+use self::token::Credential;
+use super::{Batch, Effect, Finding, Removal, Target, TargetError, Wait};
+use crate::backoff::{Dice, fair_dice};
+use crate::clock::SharedClock;
+use crate::config::api::Api;
+use crate::domain::{Action, Entity, Timestamp};
+
+/// Requests of one batch: a batch lasts seconds then, and ends before a drain does.
+const BATCH_REQUESTS: usize = 10;
+/// How old a count of the vendor's records may be: it is the basis of a share, and asking costs requests.
+const TOTAL_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// A vendor's API.
+pub struct ApiTarget {
+    name: String,
+    api: Api,
+    clock: SharedClock,
+    dice: Dice,
+    http: Arc<Http>,
+    credential: Credential,
+    allowance: Allowance,
+    /// Records that the vendor counted, and when. A measurement, not a state.
+    totals: Mutex<BTreeMap<Entity, (u64, Timestamp)>>,
+}
+
+impl ApiTarget {
+    /// Asks nothing yet.
+    ///
+    /// # Errors
+    /// `Misconfigured` if there is no usable trust store.
+    pub fn new(name: &str, api: Api, clock: SharedClock) -> Result<Self, TargetError> {
+        let http = Arc::new(Http::new(api.timeout, api.rate_per_second)?);
+        Ok(Self {
+            name: name.to_owned(),
+            credential: Credential::new(api.auth.clone(), clock.clone(), http.clone()),
+            allowance: Allowance::new(api.quota.clone()),
+            totals: Mutex::default(),
+            dice: fair_dice(),
+            api,
+            clock,
+            http,
+        })
+    }
+
+    /// The record is one that this target deletes.
+    fn takes(&self, removal: &Removal) -> bool {
+        let records = self.api.entities.get(&removal.entity);
+        records.is_some_and(|records| removal.action == Action::Delete || records.delete_on_deactivate)
+    }
+
+    fn total(&self, entity: &Entity) -> Option<(u64, Timestamp)> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).get(entity).copied()
+    }
+
+    /// What a rehearsal says of each removal: 1 for a record that would go, or that it says nothing of.
+    async fn rehearse(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
+        let batch = Batch { number: 0, removals: removals.to_vec() };
+        let mut sheet = Sheet::new(&self.api, &self.name, &batch);
+        let mut rows: Vec<u64> = removals.iter().map(|removal| u64::from(self.takes(removal))).collect();
+        for chunk in sheet.chunks() {
+            if let Plan::Wait(_) = self.allowance.plan(0, self.clock.now()) {
+                return Err(TargetError::Unavailable("no requests are left to rehearse with".into()));
+            }
+            let told =
+                self.dry_run(&sheet, &chunk).await.map_err(|wait| TargetError::Unavailable(wait.reason))?;
+            for (place, told) in chunk.places.iter().zip(told) {
+                rows[*place] = u64::from(!matches!(told, answer::Told::Absent | answer::Told::Gone));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn unavailable(wait: Wait) -> TargetError {
+    TargetError::Unavailable(wait.reason)
+}
+
+#[async_trait]
+impl Target for ApiTarget {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whole requests, so that none but the last of a backlog is sent half full.
+    fn batch_max(&self) -> u32 {
+        u32::try_from(self.api.limit * BATCH_REQUESTS).unwrap_or(u32::MAX)
+    }
+
+    fn quota_left(&self) -> Option<u64> {
+        self.allowance.left()
+    }
+
+    async fn check(&self) -> Result<Vec<Finding>, TargetError> {
+        Ok(self.findings().await)
+    }
+
+    /// What the vendor counts; 0 where it can't, which leaves the brake to its other targets, or to the number
+    /// of rows that may always go.
+    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
+        if !self.api.entities.contains_key(entity) || self.api.quota.total.is_empty() {
+            return Ok(0);
+        }
+        let now = self.clock.now();
+        if let Some((total, at)) = self.total(entity)
+            && now.since(at) < TOTAL_AGE_MAX
+        {
+            return Ok(total);
+        }
+        if let Plan::Wait(_) = self.allowance.plan(0, now) {
+            return Err(TargetError::Unavailable("no requests are left to count with".into()));
+        }
+        self.figures(entity).await.map_err(unavailable)?;
+        self.total(entity)
+            .map(|(total, _)| total)
+            .ok_or_else(|| TargetError::Unavailable("the answer counts no records".into()))
+    }
+
+    /// One row for each record, as most APIs say nothing more: never 0 for what might go, since the brake lets
+    /// that pass.
+    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
+        if self.api.dry_run.as_ref().is_some_and(|dry| dry.weigh) {
+            return self.rehearse(removals).await;
+        }
+        Ok(removals.iter().map(|removal| u64::from(self.takes(removal))).collect())
+    }
+
+    /// Request after request; what an answer proves is told, and what could not be sent waits.
+    async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
+        Ok(self.carry_out(batch).await)
+    }
+}
+
+#[cfg(test)]
+mod tests;
