@@ -1,14 +1,16 @@
-//! Simulators of the upstreams, for the demo, for tests and for users' staging.
+//! Simulators of the upstreams and of the vendors that take deletions, for the demo, for tests and for users' staging.
 //!
 //! They answer and sign as the upstreams' documents say, misbehave on demand, and keep everything in memory.
 //! No part of the daemon may rest on them, and they use none of the daemon's code for signing, paging or
 //! parsing: a simulator that shared it would share its faults.
 
+pub mod calmyx;
 pub mod delivery;
 pub mod fault;
 pub mod leadlex;
 pub mod repliers;
 mod server;
+pub mod talkdesk;
 #[cfg(test)]
 mod testing;
 
@@ -19,10 +21,12 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
+pub use self::calmyx::Calmyx;
 pub use self::delivery::Outbox;
 pub use self::fault::{Fault, Faults};
 pub use self::leadlex::LeadLex;
 pub use self::repliers::Repliers;
+pub use self::talkdesk::Talkdesk;
 use crate::clock::SharedClock;
 
 /// One simulated upstream.

@@ -33,9 +33,8 @@ pub(super) fn api(section: &Section<'_>) -> Option<Api> {
     let quota = section.table("quota", |section| Some(quota(section)));
     let kinds = section.optional("kinds", shape::kinds).unwrap_or_default();
     let stats = quota.as_ref().and_then(|quota| quota.stats.clone());
-    let entities = target::entities(section, |entity| {
-        records(entity, path.as_deref().unwrap_or_default(), stats.as_deref(), &kinds)
-    });
+    let entities =
+        target::entities(section, |entity| records(entity, path.as_deref(), stats.as_deref(), &kinds));
     let mend = "write \"POST\", \"PUT\", \"PATCH\" or \"DELETE\"";
     let method = section.required("method", mend, |field| field.choice(&METHODS));
     Some(Api {
@@ -87,14 +86,15 @@ fn quota(section: &Section<'_>) -> Quota {
 /// An entity of the API, its paths filled in.
 fn records(
     section: &Section<'_>,
-    path: &str,
+    path: Option<&str>,
     stats: Option<&str>,
     kinds: &BTreeMap<String, Kind>,
 ) -> Option<Records> {
-    let params = section.or("params", BTreeMap::new(), params);
+    let params = section.get("params").map_or_else(|| Some(BTreeMap::new()), |field| params(&field));
     let id = section.optional("id", Field::template);
     let kind = kind(section, kinds);
     let delete_on_deactivate = section.or("delete_on_deactivate", false, Field::boolean);
+    let params = params?;
     let fill = |text: &str| {
         template::filled(text, |name| params.get(name).cloned()).map_or_else(
             |fault| {
@@ -104,7 +104,8 @@ fn records(
             Some,
         )
     };
-    let (path, stats) = (fill(path), stats.map(fill));
+    // What is missing or faulty itself is told where it stands.
+    let (path, stats) = (path.and_then(fill), stats.map(fill));
     let Kind { item, told_as } = kind?;
     let stats = match stats {
         Some(filled) => Some(filled?),
