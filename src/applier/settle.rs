@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn i7_what_is_not_proven_is_asked_for_again_without_end_or_parked() {
-        let unproven = |again| Effect::Unproven(Unproven { code: "accepted", message: "".into(), again });
+        let unproven = |again| Effect::Unproven(Unproven { code: "accepted", message: String::new(), again });
         let again = Some(Timestamp::from_seconds(130));
         let often = told(&task(ATTEMPTS_MAX + 5, false), unproven(again), false).failure.unwrap();
         assert_eq!((often.retry_at, often.in_doubt), (again, true));

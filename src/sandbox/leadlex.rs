@@ -103,6 +103,8 @@ struct State {
     /// Deals that can't be deleted, and the code that says why.
     stuck: BTreeMap<String, String>,
     bulk_requests: Vec<BulkRequest>,
+    /// Requests beyond the day's quota.
+    turned_away: u64,
     /// The day of the last request, and the requests on it.
     quota: (i64, u32),
 }
@@ -161,9 +163,13 @@ impl LeadLex {
         if state.quota.0 != today {
             state.quota = (today, 0);
         }
-        let left = self.settings.requests_per_day.checked_sub(state.quota.1 + 1)?;
-        state.quota.1 += 1;
-        Some(left)
+        let left = self.settings.requests_per_day.checked_sub(state.quota.1 + 1);
+        if left.is_some() {
+            state.quota.1 += 1;
+        } else {
+            state.turned_away += 1;
+        }
+        left
     }
 
     fn with_rate_headers(&self, mut answer: Answer, left: u32) -> Answer {

@@ -4,7 +4,8 @@
 //! Sources: docs.talkdesk.com (`reference/delete-a-record`, `get-a-list-of-records`, `record-lists-bulks`,
 //! `docs/authentication`). What they leave open is decided here so: a request has at most 100 records, tokens are had
 //! at `/oauth/token` of the same address, a record that is not there counts as neither deleted nor failed (can be
-//! set), and work that was only taken (202, can be set) is done when [`Talkdesk::finish`] is called.
+//! set), and work that was only taken (202, see [`Talkdesk::take_only`]) is done when
+//! [`Talkdesk::finish`] is called.
 
 mod records;
 #[cfg(test)]
@@ -39,8 +40,6 @@ pub struct TalkdeskSettings {
     pub record_list_id: String,
     /// Records of one request: 100, which the documents imply.
     pub bulk_max: usize,
-    /// Whether requests are only taken (202), and done later.
-    pub takes_only: bool,
     /// Whether a record that is not there counts as failed.
     pub missing_fails: bool,
 }
@@ -54,7 +53,6 @@ impl TalkdeskSettings {
             client_secret,
             record_list_id: record_list_id.to_owned(),
             bulk_max: 100,
-            takes_only: false,
             missing_fails: false,
         }
     }
@@ -76,6 +74,8 @@ struct State {
     by_external: BTreeMap<(String, String), String>,
     /// Ids that can't be deleted.
     stuck: Vec<String>,
+    /// Whether requests are only taken.
+    takes_only: bool,
     /// Ids whose deletion was taken.
     taken: Vec<String>,
     tokens: BTreeMap<String, Timestamp>,

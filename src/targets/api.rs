@@ -24,7 +24,7 @@ use self::http::Http;
 use self::quota::{Allowance, Plan};
 use self::sheet::Sheet;
 use self::token::Credential;
-use super::{Batch, Effect, Finding, Removal, Target, TargetError, Wait};
+use super::{Batch, Effect, Finding, Removal, Target, TargetError};
 use crate::backoff::{Dice, fair_dice};
 use crate::clock::SharedClock;
 use crate::config::api::Api;
@@ -34,6 +34,10 @@ use crate::domain::{Action, Entity, Timestamp};
 const BATCH_REQUESTS: usize = 10;
 /// How old a count of the vendor's records may be: it is the basis of a share, and asking costs requests.
 const TOTAL_AGE_MAX: Duration = Duration::from_hours(1);
+/// How soon a vendor that could not count is asked again.
+const UNCOUNTED_AGE_MAX: Duration = Duration::from_mins(10);
+/// How long the brake waits for a count: it decides for every other target meanwhile.
+const COUNT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A vendor's API.
 pub struct ApiTarget {
@@ -44,8 +48,16 @@ pub struct ApiTarget {
     http: Arc<Http>,
     credential: Credential,
     allowance: Allowance,
-    /// Records that the vendor counted, and when. A measurement, not a state.
-    totals: Mutex<BTreeMap<Entity, (u64, Timestamp)>>,
+    totals: Mutex<BTreeMap<Entity, Total>>,
+}
+
+/// Records that a vendor counted. A measurement, not a state.
+#[derive(Clone, Copy, Debug)]
+struct Total {
+    /// The last count, if there was one.
+    records: Option<u64>,
+    /// When to ask again.
+    good_until: Timestamp,
 }
 
 impl ApiTarget {
@@ -73,8 +85,16 @@ impl ApiTarget {
         records.is_some_and(|records| removal.action == Action::Delete || records.delete_on_deactivate)
     }
 
-    fn total(&self, entity: &Entity) -> Option<(u64, Timestamp)> {
+    fn total(&self, entity: &Entity) -> Option<Total> {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).get(entity).copied()
+    }
+
+    /// Notes a count, or that there was none.
+    fn counted(&self, entity: &Entity, records: Option<u64>) {
+        let age = if records.is_some() { TOTAL_AGE_MAX } else { UNCOUNTED_AGE_MAX };
+        let records = records.or_else(|| self.total(entity)?.records);
+        let total = Total { records, good_until: self.clock.now().plus(age) };
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).insert(entity.clone(), total);
     }
 
     /// What a rehearsal says of each removal: 1 for a record that would go, or that it says nothing of.
@@ -94,10 +114,6 @@ impl ApiTarget {
         }
         Ok(rows)
     }
-}
-
-fn unavailable(wait: Wait) -> TargetError {
-    TargetError::Unavailable(wait.reason)
 }
 
 #[async_trait]
@@ -126,18 +142,15 @@ impl Target for ApiTarget {
             return Ok(0);
         }
         let now = self.clock.now();
-        if let Some((total, at)) = self.total(entity)
-            && now.since(at) < TOTAL_AGE_MAX
-        {
-            return Ok(total);
+        let asks = self.total(entity).is_none_or(|total| total.good_until <= now);
+        if asks && !matches!(self.allowance.plan(0, now), Plan::Wait(_)) {
+            let asked = tokio::time::timeout(COUNT_PATIENCE, self.figures(entity)).await;
+            if !matches!(asked, Ok(Ok(()))) {
+                self.counted(entity, None);
+            }
         }
-        if let Plan::Wait(_) = self.allowance.plan(0, now) {
-            return Err(TargetError::Unavailable("no requests are left to count with".into()));
-        }
-        self.figures(entity).await.map_err(unavailable)?;
-        self.total(entity)
-            .map(|(total, _)| total)
-            .ok_or_else(|| TargetError::Unavailable("the answer counts no records".into()))
+        let records = self.total(entity).and_then(|total| total.records);
+        records.ok_or_else(|| TargetError::Unavailable("the vendor has not counted its records".into()))
     }
 
     /// One row for each record, as most APIs say nothing more: never 0 for what might go, since the brake lets

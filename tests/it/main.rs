@@ -19,3 +19,4 @@ mod recovery;
 mod same_result;
 mod state;
 mod support;
+mod vendors;

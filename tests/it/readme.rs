@@ -28,6 +28,10 @@ impl Environment for Everything {
     }
 }
 
+/// Sources of listings and of deals.
+const SOURCES: &str = "[sources.repliers]\npreset = \"repliers\"\nsecret = { env = \"A\" }\nfeed = false\n\
+                       [sources.leadlex]\npreset = \"leadlex\"\nsecret = { env = \"B\" }\n";
+
 /// Line and text of the blocks that are marked so.
 fn of_language(language: &str) -> Vec<(usize, String)> {
     let blocks = blocks(&text_of("README.md")).into_iter().filter(|block| block.language == language);
@@ -48,13 +52,18 @@ fn its_commands_run() {
 #[test]
 fn its_configuration_is_the_example_and_loads() {
     let texts = of_language("toml");
-    assert_eq!(texts.len(), 1, "the README has one configuration");
-    let text = &texts[0].1;
+    let (text, parts) = (&texts[0].1, &texts[1..]);
     assert!(text.lines().count() <= 35, "the README promises a short one");
     let example = text_of("config/expunged.toml");
     assert!(example.ends_with(text.as_str()), "config/expunged.toml and the README differ");
     let config = Config::parse(text, "README.md", &Everything).unwrap_or_else(|error| panic!("{error}"));
     assert!(!config.sources.is_empty() && !config.targets.is_empty());
+    for (line, part) in parts {
+        // A part is put behind sources that tell of its entities.
+        let whole = format!("{SOURCES}{part}");
+        Config::parse(&whole, &format!("README.md behind line {line}"), &Everything)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 #[test]

@@ -110,6 +110,7 @@ fn a_vendor_without_a_preset_is_described_by_hand() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn every_fault_of_a_vendor_says_how_to_mend_it() {
     let url =
         "targets.vendor.base_url: is not encrypted; write https://; http:// is for loopback addresses only";

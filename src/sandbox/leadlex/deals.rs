@@ -113,6 +113,12 @@ impl LeadLex {
         }
     }
 
+    /// Requests of any kind that came in when the day's quota was used up.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.state().turned_away
+    }
+
     /// Every bulk deletion that came in within the quota.
     #[must_use]
     pub fn bulk_requests(&self) -> Vec<BulkRequest> {

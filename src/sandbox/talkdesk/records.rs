@@ -47,6 +47,11 @@ impl Talkdesk {
         }
     }
 
+    /// Requests are only taken (202) from now on, and done later; or they are done again.
+    pub fn take_only(&self, takes_only: bool) {
+        self.state().takes_only = takes_only;
+    }
+
     /// Does what was only taken.
     pub fn finish(&self) {
         let mut state = self.state();
@@ -92,7 +97,7 @@ impl Talkdesk {
         let mut state = self.state();
         state.bulks.push(asked.len());
         let found: Vec<Option<String>> = asked.iter().map(|item| state.named(item)).collect();
-        if self.settings.takes_only {
+        if state.takes_only {
             let found = found.into_iter().flatten().filter(|id| !state.stuck.contains(id));
             let found: Vec<String> = found.collect();
             state.taken.extend(found);

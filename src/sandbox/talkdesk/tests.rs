@@ -76,7 +76,8 @@ async fn a_200_may_hide_failures() {
 
 #[tokio::test]
 async fn work_that_was_only_taken_is_not_done() {
-    let it = fixture(|settings| settings.takes_only = true).await;
+    let it = fixture(|_| {}).await;
+    it.vendor.take_only(true);
     let body = json!([{"id": "r0"}]).to_string();
     assert_eq!(it.client.call("DELETE", PATH, &body).await.status, 202);
     assert_eq!(it.vendor.records().len(), 10);
@@ -104,7 +105,7 @@ async fn a_token_ends_after_ten_minutes() {
     let page = "/record-lists/list-1/records";
     it.clock.set(noon_less_two().plus(Duration::from_secs(599)));
     assert_eq!(it.client.get(page).await.status, 200);
-    it.clock.set(noon_less_two().plus(Duration::from_secs(600)));
+    it.clock.set(noon_less_two().plus(Duration::from_mins(10)));
     assert_eq!(it.client.get(page).await.status, 401);
     token(&it.client).await;
     assert_eq!(it.vendor.tokens_given(), 2);

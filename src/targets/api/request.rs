@@ -1,6 +1,5 @@
 //! Requests of one target: sent, tried again where that is safe, and read for what they say.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::ApiTarget;
@@ -60,13 +59,11 @@ impl ApiTarget {
                     none.what
                 }
                 Ok(response) if (200..300).contains(&response.status) => {
-                    match self.understand(&response, records, sheet, chunk) {
-                        Some(sent) => return sent,
-                        None => {
-                            lost = Some("unreadable");
-                            "the answer is not the one that the configuration describes".to_owned()
-                        }
+                    if let Some(sent) = self.understand(&response, records, sheet, chunk) {
+                        return sent;
                     }
+                    lost = Some("unreadable");
+                    "the answer is not the one that the configuration describes".to_owned()
                 }
                 Ok(response) => {
                     let (means, code) = self.error(&response);
@@ -123,9 +120,9 @@ impl ApiTarget {
         let request = Request { method: reqwest::Method::GET, url, headers, body: None };
         let response = self.asked(&request).await?;
         let body = response.json();
-        if let Some(total) = find(&body, &body, &self.api.quota.total).and_then(serde_json::Value::as_u64) {
-            let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-            totals.insert(entity.clone(), (total, self.clock.now()));
+        if !self.api.quota.total.is_empty() {
+            let total = find(&body, &body, &self.api.quota.total).and_then(serde_json::Value::as_u64);
+            self.counted(entity, total);
         }
         Ok(())
     }

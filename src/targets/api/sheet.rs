@@ -67,13 +67,12 @@ impl<'a> Sheet<'a> {
             if self.effects[place].is_some() {
                 continue;
             }
-            match seen.get(&(&removal.entity, self.ids[place].as_str())) {
-                Some(first) => self.twins.push((place, *first)),
-                None => {
-                    seen.insert((&removal.entity, &self.ids[place]), place);
-                    by_entity.entry(&removal.entity).or_default().push(place);
-                }
+            if let Some(first) = seen.get(&(&removal.entity, self.ids[place].as_str())) {
+                self.twins.push((place, *first));
+                continue;
             }
+            seen.insert((&removal.entity, &self.ids[place]), place);
+            by_entity.entry(&removal.entity).or_default().push(place);
         }
         let chunks = by_entity.into_iter().flat_map(|(entity, places)| {
             let chunk =

@@ -91,7 +91,12 @@ impl ApiTarget {
                     work.all(&chunk, || exhausted(chunk.in_doubt));
                 }
             }
-            Sent::Away(wait) => self.put_off(work, chunk, &wait),
+            Sent::Away(wait) => {
+                // Some call the end of a quota "forbidden".
+                if wait.until.is_some() || !self.quota_says_less(work, &chunk).await {
+                    self.put_off(work, chunk, &wait);
+                }
+            }
             Sent::Lost { code, wait } => {
                 self.allowance.forget();
                 let after = if code == "unreadable" { UNREADABLE_AGAIN } else { LOST_AGAIN };
@@ -203,9 +208,13 @@ impl ApiTarget {
         let again = Some(wait.until.unwrap_or_else(|| self.soon(LOST_AGAIN)));
         while let Some(chunk) = work.chunks.pop_front() {
             let message = wait.reason.clone();
-            work.all(&chunk, || match chunk.in_doubt {
-                true => Effect::Unproven(Unproven { code: "unanswered", message: message.clone(), again }),
-                false => Effect::Waits(wait.clone()),
+            let unanswered = Unproven { code: "unanswered", message, again };
+            work.all(&chunk, || {
+                if chunk.in_doubt {
+                    Effect::Unproven(unanswered.clone())
+                } else {
+                    Effect::Waits(wait.clone())
+                }
             });
         }
     }
