@@ -35,6 +35,8 @@ use hold::Hold;
 const BATCH_TASKS: u32 = 1_000;
 /// Tasks in a batch when a full batch has left more behind: a backlog is worth a longer transaction.
 const BATCH_TASKS_BEHIND: u32 = 10_000;
+/// Tasks in a batch for a target that sent the last one away.
+const PROBE_TASKS: u32 = 1;
 /// How long a batch is taken to be at work before another process may take it over.
 const LEASE: Duration = Duration::from_mins(5);
 /// Waits between tries at a target that is down: soon at first, then once a minute without end.
@@ -195,7 +197,7 @@ impl Applier {
             return Ok(None);
         }
         let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
-        let limit = limit.min(self.target.batch_max());
+        let limit = if hold.probes() { PROBE_TASKS } else { limit.min(self.target.batch_max()) };
         let tasks = self.store.due(self.target.name(), round.cursor.as_ref(), now, limit).await?;
         let Some(last) = tasks.last() else { return Ok(None) };
         round.cursor = Some((last.entity.clone(), last.key.canonical()));

@@ -68,6 +68,13 @@ impl Hold {
         state.end.as_ref().map(|(end, _)| end.left(now)).filter(|left| !left.is_zero())
     }
 
+    /// Whether the target is to be tried with as little as there can be: it sent everything away the last time, and
+    /// nobody knows whether it takes anything again. Each batch that comes back costs the journal its members.
+    pub fn probes(&self) -> bool {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(state.end, Some((End::After(_), _)))
+    }
+
     /// Why it is.
     pub fn wait(&self, now: Timestamp) -> Option<Wait> {
         self.left(now)?;
@@ -97,14 +104,15 @@ mod tests {
         assert_eq!(hold.left(now), Some(Duration::from_mins(1)));
         assert_eq!(hold.wait(now).unwrap().until, Some(Timestamp::from_seconds(160)));
         assert_eq!(hold.left(Timestamp::from_seconds(160)), None);
+        assert!(!hold.probes(), "it said itself when it takes more");
 
         hold.note(&[waits(None), waits(Some(900))], now, &dice);
         let first = hold.left(now).unwrap();
         hold.note(&[waits(None)], now, &dice);
         assert!(hold.left(now).unwrap() > first, "longer each time");
         tokio::time::advance(DOWN.cap).await;
-        assert_eq!(hold.left(now), None);
+        assert!(hold.left(now).is_none() && hold.probes());
         assert!(hold.note(&[Effect::Absent], now, &dice));
-        assert_eq!(hold.left(now), None);
+        assert!(hold.left(now).is_none() && !hold.probes());
     }
 }

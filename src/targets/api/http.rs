@@ -182,6 +182,34 @@ mod tests {
         assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2_050), "{took:?}");
     }
 
+    /// A server that answers one request with this many bytes.
+    async fn serve(bytes: usize) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _head = stream.read(&mut [0; 4_096]).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // The client hangs up once it has read too much.
+            stream.write_all(&vec![b' '; bytes]).await.ok();
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn an_answer_above_the_limit_is_not_read_to_its_end() {
+        for (bytes, fits) in [(ANSWER_BYTES_MAX, true), (ANSWER_BYTES_MAX + 1, false)] {
+            let http = Http::new(Duration::from_mins(1), 100).unwrap();
+            let url = serve(bytes).await;
+            let request = Request { method: reqwest::Method::GET, url, headers: vec![], body: None };
+            let answer = http.send(request).await;
+            assert_eq!(answer.as_ref().is_ok_and(|answer| answer.body.len() == bytes), fits);
+            assert!(fits || answer.is_err_and(|none| none.sent && none.what.contains("larger")));
+        }
+    }
+
     #[tokio::test]
     async fn nobody_listening_is_a_request_that_was_not_sent() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

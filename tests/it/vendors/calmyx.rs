@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use expunged::config::Secret;
-use expunged::domain::Action;
+use expunged::domain::{Action, Event};
 use expunged::sandbox::calmyx::CalmyxSettings;
 use expunged::sandbox::{Fault, Simulator as _};
+use expunged::store::Entry;
 use expunged::targets::Severity;
 
 use super::{
-    API_KEY, BY_NUMBER, World, calmyx_at, code, counts, deleted, gauge, hear, keys, numbers, outcomes, vendor,
+    API_KEY, BY_NUMBER, World, calmyx_at, code, counts, deleted, gauge, hear, keys, numbers, outcomes, task,
+    vendor,
 };
-use crate::support::rig::until;
+use crate::support::rig::{Rig, until};
 
 /// A plan for five times that many deletions.
 fn plan(deletions: u32) -> CalmyxSettings {
@@ -147,6 +149,16 @@ async fn a_batch_that_the_quota_refuses_after_all_is_cut_to_what_is_left_whateve
     }
 }
 
+/// How many tasks each batch had.
+async fn started(rig: &Rig) -> Vec<usize> {
+    let entries = rig.parts.store.entries(0, 1_000, 1 << 20).await.unwrap();
+    let members = |entry: &Entry| match entry.event().unwrap() {
+        Event::Started(started) => Some(started.members.len()),
+        _ => None,
+    };
+    entries.iter().filter_map(members).collect()
+}
+
 #[tokio::test]
 async fn i6_a_wrong_key_keeps_everything_in_the_queue() {
     let world = World::new();
@@ -164,6 +176,9 @@ async fn i6_a_wrong_key_keeps_everything_in_the_queue() {
     })
     .await;
     assert_eq!(outcomes(&rig, "calmyx").await, counts(&[("due", 20)]));
+    // What is tried meanwhile is as little as there can be: the journal keeps each try for good.
+    until("more tries", async || started(&rig).await.len() > 4).await;
+    assert_eq!(started(&rig).await[..4], [20, 1, 1, 1]);
     let found = rig.targets[0].check().await.unwrap();
     assert!(found.iter().any(|it| it.severity == Severity::Fault && it.what == "answered 401"), "{found:?}");
     rig.stop().await;
@@ -186,6 +201,46 @@ async fn i8_a_lost_answer_is_found_out_by_asking_again() {
         assert_eq!(outcomes(&rig, "calmyx").await, counts(&[(expected, 100)]), "{fault:?}");
         assert!(calmyx.listings().is_empty());
         rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn i7_an_answer_that_nobody_understands_proves_nothing_and_is_not_asked_for_in_a_loop() {
+    let world = World::new();
+    let (calmyx, base) = calmyx_at(unlimited(), &world).await;
+    let all = numbers(0..10);
+    for id in &all {
+        calmyx.add(id);
+    }
+    calmyx.faults().script([Fault::Pass, Fault::garbage(), Fault::garbage(), Fault::garbage()]);
+    let mut rig = world.rig(&vendor("calmyx", &base, BY_NUMBER)).await;
+    deleted(&mut rig, &all).await;
+    assert_eq!(outcomes(&rig, "calmyx").await, counts(&[("failed", 10)]));
+    let failure = task(&rig, "000003").await.failure.unwrap();
+    assert_eq!(
+        (failure.code.as_str(), failure.retry_at),
+        ("unreadable", Some(rig.now().plus(Duration::from_mins(15))))
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn i5_the_brake_holds_what_goes_over_the_share_of_the_vendor_s_own_count() {
+    for (records, released) in [(10_000, 200), (1_000, 100)] {
+        let world = World::new();
+        let (calmyx, base) = calmyx_at(unlimited(), &world).await;
+        let all = numbers(0..records);
+        for id in &all {
+            calmyx.add(id);
+        }
+        let mut config = world.config(&vendor("calmyx", &base, BY_NUMBER));
+        config.brake = expunged::config::Brake::default();
+        let rig = Rig::open(config, world.clock.clone()).await;
+        hear(&rig, &keys(&all[..300]), Action::Delete).await;
+        let decided = rig.decide().await;
+        let let_go: usize = decided.iter().map(|it| it.released.len()).sum();
+        assert_eq!(let_go, released, "2 % or 100 rows of {records}");
+        assert!(calmyx.batches().is_empty());
     }
 }
 

@@ -60,7 +60,15 @@ async fn killed(home: &Home, vendor: &str, numbers: &[u32], reached: impl Fn() -
 }
 
 async fn home_with(more: String) -> Home {
-    Home::new(Setup { listings: 50, more, ..Setup::default() }).await
+    let home = Home::new(Setup { listings: 50, more, ..Setup::default() }).await;
+    // All that the daemon would ever say.
+    let file = home.path("expunged.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let talkative =
+        text.replace("log = { format = \"json\" }", "log = { format = \"json\", level = \"debug\" }");
+    assert_ne!(text, talkative);
+    std::fs::write(file, talkative).unwrap();
+    home
 }
 
 const NUMBERS: [u32; 4] = [3, 5, 7, 11];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use expunged::domain::Action;
 use expunged::sandbox::{Fault, Simulator as _, Talkdesk};
 use expunged::targets::Severity;
 
@@ -9,7 +10,7 @@ use super::{
     World, code, counts, deleted, gauge, hear, keys, numbers, outcomes, record, record_list, talkdesk_at,
     task, vendor,
 };
-use crate::support::rig::until;
+use crate::support::rig::{Rig, until};
 
 const BY_ID: &str = "id = \"{1}\"";
 const BY_PHONE: &str = "kind = \"phone_number\", id = \"+49301234{1}\"";
@@ -110,15 +111,15 @@ async fn a_token_is_renewed_before_it_ends_and_once_when_it_is_refused() {
     let mut rig = world.rig(&target(&base, BY_ID)).await;
     deleted(&mut rig, &all[..10]).await;
     world.later(Duration::from_secs(539));
-    hear(&rig, &keys(&all[10..20]), expunged::domain::Action::Delete).await;
+    hear(&rig, &keys(&all[10..20]), Action::Delete).await;
     rig.quiet().await;
     assert_eq!(talkdesk.tokens_given(), 1);
     world.later(Duration::from_secs(1));
-    hear(&rig, &keys(&all[20..30]), expunged::domain::Action::Delete).await;
+    hear(&rig, &keys(&all[20..30]), Action::Delete).await;
     rig.quiet().await;
     assert_eq!(talkdesk.tokens_given(), 2, "a minute before its end");
     talkdesk.end_tokens();
-    hear(&rig, &keys(&all[30..]), expunged::domain::Action::Delete).await;
+    hear(&rig, &keys(&all[30..]), Action::Delete).await;
     rig.quiet().await;
     assert_eq!(talkdesk.tokens_given(), 3);
     assert_eq!(outcomes(&rig, "talkdesk").await, counts(&[("deleted", 40)]));
@@ -136,7 +137,7 @@ async fn i6_a_list_that_is_not_there_and_a_client_that_is_not_known_keep_everyth
         let all = numbers(0..30);
         add(&talkdesk, &all);
         let mut rig = world.rig(&target(&base, BY_ID).replace(from, to)).await;
-        hear(&rig, &keys(&all), expunged::domain::Action::Delete).await;
+        hear(&rig, &keys(&all), Action::Delete).await;
         rig.decide().await;
         rig.run();
         until("it to be left alone", async || gauge(&rig, "target_up", "talkdesk").as_deref() == Some("0"))
@@ -145,6 +146,38 @@ async fn i6_a_list_that_is_not_there_and_a_client_that_is_not_known_keep_everyth
         assert_eq!((talkdesk.bulks().len(), talkdesk.records().len()), (0, 30), "and no halves are tried");
         let found = rig.targets[0].check().await.unwrap();
         assert!(found.iter().any(|it| it.severity == Severity::Fault && it.what == said), "{found:?}");
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn i5_a_vendor_that_counts_nothing_leaves_the_brake_its_number_of_rows() {
+    let world = World::new();
+    let (talkdesk, base) = talkdesk_at(|_| {}, &world).await;
+    let all = numbers(0..300);
+    add(&talkdesk, &all);
+    let mut config = world.config(&target(&base, BY_ID));
+    config.brake = expunged::config::Brake::default();
+    let rig = Rig::open(config, world.clock.clone()).await;
+    hear(&rig, &keys(&all), Action::Delete).await;
+    let decided = rig.decide().await;
+    assert_eq!(decided.iter().map(|it| it.released.len()).sum::<usize>(), 100);
+    assert_eq!(decided[0].held[0].facts.len(), 200);
+    assert!(talkdesk.bulks().is_empty());
+}
+
+#[tokio::test]
+async fn a_deactivation_deletes_where_the_configuration_says_so_and_does_nothing_else() {
+    for (more, left) in [("", 1), (", delete_on_deactivate = true", 0)] {
+        let world = World::new();
+        let (talkdesk, base) = talkdesk_at(|_| {}, &world).await;
+        add(&talkdesk, &numbers(0..1));
+        let mut rig = world.rig(&target(&base, &format!("{BY_ID}{more}"))).await;
+        hear(&rig, &keys(&numbers(0..1)), Action::Deactivate).await;
+        rig.decide().await;
+        rig.run();
+        rig.quiet().await;
+        assert_eq!(talkdesk.records().len(), left);
         rig.stop().await;
     }
 }
