@@ -107,6 +107,8 @@ pub struct Answer {
     pub accepted: Vec<u16>,
     /// When work that was only taken is asked for again: 5 minutes.
     pub accepted_again: Duration,
+    /// False where a 2xx is an error all the same.
+    pub success: Pointers,
     /// How many records went.
     pub deleted: Pointers,
     /// True where the answer hides failures.

@@ -94,6 +94,12 @@ fn unlisted(
     }
 }
 
+/// Whether an answer of 2xx says that nothing was done.
+pub(super) fn denies(answer: &Answer, body: &Value) -> bool {
+    let denied = find(body, body, &answer.success).and_then(Value::as_bool) == Some(false);
+    denied && find(body, body, &answer.deleted).and_then(Value::as_u64).unwrap_or(0) == 0
+}
+
 fn word(answer: &Answer, body: &Value, item: &Value) -> Told {
     let word = find(body, item, &answer.word).and_then(text);
     let means = word.as_ref().and_then(|word| answer.words.get(word)).copied().unwrap_or(answer.otherwise);
@@ -106,7 +112,7 @@ fn word(answer: &Answer, body: &Value, item: &Value) -> Told {
     }
 }
 
-/// What an answer outside 2xx means, and the vendor's code for it.
+/// What an error means, and the vendor's code for it.
 pub(super) fn error(
     means: &std::collections::BTreeMap<String, ErrorMeans>,
     code: &Pointers,
@@ -120,7 +126,7 @@ pub(super) fn error(
         401 | 403 => ErrorMeans::Credential,
         402 => ErrorMeans::Quota,
         429 => ErrorMeans::Rate,
-        400 | 409 | 413 | 414 | 422 => ErrorMeans::Refused,
+        200..300 | 400 | 409 | 413 | 414 | 422 => ErrorMeans::Refused,
         408 | 425 | 500.. => ErrorMeans::Down,
         _ => ErrorMeans::Misconfigured,
     };

@@ -58,7 +58,7 @@ impl ApiTarget {
                     lost = lost.or(none.sent.then_some("unanswered"));
                     none.what
                 }
-                Ok(response) if (200..300).contains(&response.status) => {
+                Ok(response) if self.is_good(&response) => {
                     if let Some(sent) = self.understand(&response, records, sheet, chunk) {
                         return sent;
                     }
@@ -104,7 +104,7 @@ impl ApiTarget {
         let away = |reason: String| Wait { until: None, reason };
         let records = self.api.entities.get(&chunk.entity).ok_or_else(|| away("no such entity".into()))?;
         let response = self.asked(&self.request(sheet, records, chunk, true)).await?;
-        match self.understand(&response, records, sheet, chunk) {
+        match self.understand(&response, records, sheet, chunk).filter(|_| self.is_good(&response)) {
             Some(Sent::Told(told)) => Ok(told),
             _ => Err(away("the answer to the rehearsal cannot be understood".into())),
         }
@@ -169,6 +169,10 @@ impl ApiTarget {
         let mut proven = request.clone();
         proven.headers.extend(self.credential.header().await?);
         Ok(proven)
+    }
+
+    fn is_good(&self, response: &Response) -> bool {
+        (200..300).contains(&response.status) && !answer::denies(&self.api.answer, &response.json())
     }
 
     fn understand(

@@ -44,6 +44,7 @@ pub(super) fn answer(section: &Section<'_>) -> Option<Answer> {
     Some(Answer {
         accepted,
         accepted_again: section.or("accepted_again", Answer::ACCEPTED_AGAIN, Field::duration),
+        success: section.pointers("success"),
         deleted,
         has_errors: section.pointers("has_errors"),
         items,

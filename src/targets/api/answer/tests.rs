@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -19,6 +20,7 @@ fn counted() -> Answer {
     Answer {
         accepted: vec![],
         accepted_again: Answer::ACCEPTED_AGAIN,
+        success: pointers(&["/ok"]),
         deleted: pointers(&["/deleted"]),
         has_errors: pointers(&["/has_errors"]),
         items: pointers(&["/errors"]),
@@ -107,6 +109,59 @@ fn i8_a_list_of_results_proves_only_what_it_names() {
     assert_eq!(told(&silent, &json!({"has_errors": true}), &["a", "b"]), Some(vec![Unproven; 2]));
 }
 
+/// What is true of a record at a vendor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Truth {
+    There,
+    Missing,
+    Stuck,
+}
+
+/// A vendor that does its work and tells the truth, in one of the ways in which that is told.
+fn truthful(truth: &[Truth], names_missing: bool, own_names: bool, flags: bool) -> Value {
+    let mut errors = Vec::new();
+    for (id, truth) in truth.iter().enumerate() {
+        let name = if own_names { format!("own-{id}") } else { id.to_string() };
+        match truth {
+            Truth::Stuck => errors.push(json!({"id": name, "code": "locked"})),
+            Truth::Missing if names_missing => errors.push(json!({"id": name, "code": "not_found"})),
+            Truth::There | Truth::Missing => {}
+        }
+    }
+    let deleted = truth.iter().filter(|it| **it == Truth::There).count();
+    let mut body = json!({"deleted": deleted, "errors": errors});
+    if flags {
+        body["has_errors"] = json!(!errors.is_empty());
+    }
+    body
+}
+
+proptest! {
+    #[test]
+    fn i8_nothing_is_claimed_that_is_not_true(
+        truth in prop::collection::vec(
+            prop_oneof![6 => Just(Truth::There), 2 => Just(Truth::Missing), 1 => Just(Truth::Stuck)], 1..12),
+        names_missing: bool, own_names: bool, flags: bool,
+    ) {
+        let body = truthful(&truth, names_missing, own_names, flags);
+        let ids: Vec<String> = (0..truth.len()).map(|id| id.to_string()).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let told = told(&counted(), &body, &ids).unwrap();
+        for (truth, told) in truth.iter().zip(&told) {
+            let fits = match told {
+                Told::Deleted => *truth == Truth::There,
+                Told::Absent => *truth == Truth::Missing,
+                Told::Failed { .. } => *truth == Truth::Stuck,
+                Told::Gone => false,
+                Told::Unproven => true,
+            };
+            prop_assert!(fits, "{:?} is told as {:?} by {}", truth, told, body);
+        }
+        // Whoever asks for one record alone is told what became of it.
+        prop_assert!(truth.len() > 1 || told[0] != Told::Unproven, "{}", body);
+    }
+}
+
 fn answered(status: u16, body: &Value) -> Response {
     Response { status, headers: reqwest::header::HeaderMap::new(), body: body.to_string().into() }
 }
@@ -121,6 +176,7 @@ fn errors_go_by_their_code_then_by_their_status_then_by_custom() {
     assert_eq!(error(403, &json!({"code": "churn_limit"})), ErrorMeans::Quota);
     assert_eq!(error(404, &json!({"code": "other"})), ErrorMeans::Refused);
     for (status, usual) in [
+        (200, ErrorMeans::Refused),
         (302, ErrorMeans::Misconfigured),
         (400, ErrorMeans::Refused),
         (401, ErrorMeans::Credential),
