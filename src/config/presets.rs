@@ -6,8 +6,9 @@
 use super::file::{Node, Table, Value};
 
 /// Name and text, in the order of the names.
-const PRESETS: [(&str, &str); 10] = [
+const PRESETS: [(&str, &str); 11] = [
     ("github", include_str!("presets/github.toml")),
+    ("hookbridge", include_str!("presets/hookbridge.toml")),
     ("hubspot_v3", include_str!("presets/hubspot_v3.toml")),
     ("leadlex", include_str!("presets/leadlex.toml")),
     ("pipedrive", include_str!("presets/pipedrive.toml")),
@@ -26,6 +27,9 @@ const TARGETS: [(&str, &str); 3] = [
     ("talkdesk", include_str!("presets/targets/talkdesk.toml")),
 ];
 
+/// Those of `pull`, which lie under a source's own table of that name.
+const PULL_PRESETS: [(&str, &str); 1] = [("hookbridge", include_str!("presets/pull/hookbridge.toml"))];
+
 /// Names of all presets of sources, in their order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
@@ -34,6 +38,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Names of all presets of targets, in their order.
 pub fn target_names() -> impl Iterator<Item = &'static str> {
     TARGETS.iter().map(|(name, _)| *name)
+}
+
+/// Names of the presets of `pull`, in their order.
+pub fn pull_names() -> impl Iterator<Item = &'static str> {
+    PULL_PRESETS.iter().map(|(name, _)| *name)
 }
 
 /// Lays the preset of each source and target under its own table. A preset that does not exist is the reader's
@@ -49,18 +58,25 @@ fn lay_under_each(root: &mut Table, key: &str, presets: &[(&str, &str)]) {
         return;
     };
     for entry in tables.values_mut() {
-        let Some(Value::Text(preset)) =
-            entry.node.table().and_then(|source| source.get("preset")).map(|preset| &preset.node.value)
-        else {
-            continue;
-        };
-        if let Some(base) = base(presets, preset) {
-            entry.node = entry.node.clone().over(base);
+        lay(&mut entry.node, presets);
+        if let Value::Table(table) = &mut entry.node.value
+            && let Some(pull) = table.get_mut("pull")
+        {
+            lay(&mut pull.node, &PULL_PRESETS);
         }
     }
 }
 
-fn base(presets: &[(&str, &str)], name: &str) -> Option<Node> {
+/// Lays the preset that a table names under it.
+fn lay(node: &mut Node, presets: &[(&str, &str)]) {
+    let preset = node.table().and_then(|table| table.get("preset")).map(|preset| &preset.node.value);
+    let Some(Value::Text(preset)) = preset else { return };
+    if let Some(base) = base(preset, presets) {
+        *node = node.clone().over(base);
+    }
+}
+
+fn base(name: &str, presets: &[(&str, &str)]) -> Option<Node> {
     let (_, text) = presets.iter().find(|(preset, _)| *preset == name)?;
     Some(Node::parse(text, &format!("preset {name}")).expect("a test reads every preset"))
 }

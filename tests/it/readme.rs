@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use expunged::config::{Config, Environment};
+use expunged::sandbox::plan::System;
+use expunged::sandbox::{Faults, Outbox, Plan};
 
 use crate::support::shell::{PROGRAM, blocks, sh};
 use crate::support::{project, text_of};
@@ -27,10 +29,6 @@ impl Environment for Everything {
         Ok(b"a secret of good length".to_vec())
     }
 }
-
-/// Sources of listings and of deals.
-const SOURCES: &str = "[sources.repliers]\npreset = \"repliers\"\nsecret = { env = \"A\" }\nfeed = false\n\
-                       [sources.leadlex]\npreset = \"leadlex\"\nsecret = { env = \"B\" }\n";
 
 /// Line and text of the blocks that are marked so.
 fn of_language(language: &str) -> Vec<(usize, String)> {
@@ -52,18 +50,57 @@ fn its_commands_run() {
 #[test]
 fn its_configuration_is_the_example_and_loads() {
     let texts = of_language("toml");
-    let (text, parts) = (&texts[0].1, &texts[1..]);
+    assert_eq!(texts.len(), 1, "the README has one configuration");
+    let text = &texts[0].1;
     assert!(text.lines().count() <= 35, "the README promises a short one");
     let example = text_of("config/expunged.toml");
     assert!(example.ends_with(text.as_str()), "config/expunged.toml and the README differ");
     let config = Config::parse(text, "README.md", &Everything).unwrap_or_else(|error| panic!("{error}"));
     assert!(!config.sources.is_empty() && !config.targets.is_empty());
-    for (line, part) in parts {
-        // A part is put behind sources that tell of its entities.
-        let whole = format!("{SOURCES}{part}");
-        Config::parse(&whole, &format!("README.md behind line {line}"), &Everything)
-            .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A place for everything that the README's sources tell of.
+const TARGETS: &str = r#"
+[targets.replica]
+kind = "sql"
+url = "sqlite://data/replica.db"
+entities.listing = { table = "listings", key = ["board_id", "mls_number"] }
+entities.deal = { table = "deals", key = ["id"] }
+"#;
+
+/// Sources of everything that the README's vendors take.
+const SOURCES: &str = r#"
+[sources.repliers]
+preset = "repliers"
+secret = { env = "A" }
+feed = false
+[sources.leadlex]
+preset = "leadlex"
+secret = { env = "B" }
+"#;
+
+#[test]
+fn each_system_that_it_shows_loads_in_ten_lines() {
+    let (sources, targets) = (of_language("toml source"), of_language("toml target"));
+    assert!(sources.len() >= 4 && targets.len() >= 3, "{} and {}", sources.len(), targets.len());
+    let sources = sources.into_iter().map(|(line, text)| (line, format!("{text}{TARGETS}"), text));
+    let targets = targets.into_iter().map(|(line, text)| (line, format!("{SOURCES}{text}"), text));
+    for (line, whole, text) in sources.chain(targets) {
+        assert!(text.lines().count() <= 10, "README.md, line {line}: more than ten lines");
+        let loaded = Config::parse(&whole, "README.md", &Everything);
+        assert!(loaded.is_ok(), "README.md, line {line}: {}", loaded.unwrap_err());
     }
+}
+
+#[test]
+fn its_fault_plan_can_be_followed() {
+    let texts = of_language("toml plan");
+    assert_eq!(texts.len(), 1);
+    let (one, two, three) = (Faults::default(), Faults::default(), Faults::default());
+    let systems = [("repliers", &one), ("leadlex", &two), ("hookbridge", &three)];
+    let outbox = Outbox::new(&[]).unwrap();
+    let systems = systems.map(|(name, faults)| System { name, faults, webhooks: Some(&outbox) });
+    Plan::parse(&texts[0].1).unwrap().apply(&systems).unwrap();
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn headers(
     Some(headers)
 }
 
-fn credential(section: &Section<'_>) -> Option<(String, String)> {
+pub(super) fn credential(section: &Section<'_>) -> Option<(String, String)> {
     let header = section.required("header", "name the header that takes the API key", Field::header);
     let prefix = section.or("prefix", String::new(), |field| field.text().map(ToOwned::to_owned));
     Some((header?, prefix))
@@ -192,7 +192,7 @@ pub(super) fn carried(field: &Field<'_>) -> Option<Secret> {
     }
 }
 
-fn query(field: &Field<'_>) -> Option<Vec<(String, String)>> {
+pub(super) fn query(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     let pairs: Vec<_> = field
         .entries()?
         .into_iter()
@@ -258,7 +258,7 @@ fn window(section: &Section<'_>) -> Option<Window> {
     Some(Window { from, to, format: format? })
 }
 
-fn paging(section: &Section<'_>) -> Option<Paging> {
+pub(super) fn paging(section: &Section<'_>) -> Option<Paging> {
     let mend = "write one of \"none\", \"page\", \"offset\", \"cursor\", \"link\"";
     let kind = section.chosen("kind", mend, &PAGINGS)?;
     if matches!(kind, Kind::None) {

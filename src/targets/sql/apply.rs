@@ -324,10 +324,16 @@ pub async fn mirrored(
     entity: &Entity,
 ) -> Result<u64, TargetError> {
     let Some((_, statements)) = prepared_for(prepared, entity)? else { return Ok(0) };
-    let mut total = 0;
-    for sql in &statements.mirrored {
-        let counts: Vec<u64> = read(&session.json(sql, Vec::new()).await?)?;
-        total += counts.into_iter().sum::<u64>();
+    session.begin(Access::Read).await?;
+    let result = async {
+        let mut total = 0;
+        for sql in &statements.mirrored {
+            let counts: Vec<u64> = read(&session.json(sql, Vec::new()).await?)?;
+            total += counts.into_iter().sum::<u64>();
+        }
+        Ok(total)
     }
-    Ok(total)
+    .await;
+    session.rollback().await?;
+    result
 }

@@ -39,8 +39,8 @@ pub enum RelationKind {
 pub struct Relation {
     pub name: String,
     pub kind: RelationKind,
-    /// The name under which a hidden row number can be had; the shortest way to a row.
-    pub row_id: Option<&'static str>,
+    /// The name under which the row number can be had; the shortest way to a row.
+    pub row_id: Option<String>,
     pub columns: Vec<Column>,
     pub indexes: Vec<Index>,
     pub foreign_keys: Vec<ForeignKey>,

@@ -5,7 +5,7 @@
 //! given instead, for a person.
 
 use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind};
-use super::words;
+use super::{coverage, words};
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
 
@@ -18,7 +18,7 @@ pub struct Plan {
     pub key: Vec<Field>,
     /// The shortest way to a row: its row number, or else its key.
     pub locator: Vec<Field>,
-    /// Columns of the table that children refer to.
+    /// Columns of the table that children refer to, unless it is the locator.
     pub references: Vec<Field>,
     pub guard: Option<String>,
     /// How the table writes times.
@@ -26,6 +26,8 @@ pub struct Plan {
     pub deleted_at: Option<String>,
     pub deactivate: Vec<(String, Value)>,
     pub children: Vec<Node>,
+    /// No statement of the plan needs the database's own foreign keys to look after it.
+    pub covered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,17 +82,18 @@ impl Plan {
         let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?.name, value.clone())));
         let guard = table.guard.as_ref();
         let rows_go = table.deleted_at.is_none();
+        let locator = locator(relation, &key);
         let mut references = Vec::new();
         for child in &table.children {
             let field = above(relation, &child.references)?;
-            if !references.contains(&field) {
+            if !references.contains(&field) && locator != [field.clone()] {
                 references.push(field);
             }
         }
         Ok(Self {
             table: words::table(&relation.name),
             row: words::quoted(&relation.name),
-            locator: locator(relation, &key),
+            locator,
             guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
             deleted_at: table
@@ -100,6 +103,7 @@ impl Plan {
                 .transpose()?,
             deactivate: deactivate.collect::<Result<_, String>>()?,
             children: nodes(catalogue, relation, &table.children, rows_go, &mut Vec::new())?,
+            covered: coverage::covers(catalogue, relation, table),
             references,
             key,
         })
@@ -131,9 +135,9 @@ fn above(parent: &Relation, name: &str) -> Result<Field, String> {
 /// The key backwards: SQLite's planner uses all columns of an index for `(b, a) IN (…)`, and only the first
 /// for `(a, b) IN (…)` over an index on (a, b).
 fn locator(relation: &Relation, key: &[Field]) -> Vec<Field> {
-    match relation.row_id {
+    match &relation.row_id {
         Some(name) if relation.kind == RelationKind::Table => {
-            vec![Field { name: name.to_owned(), affinity: Affinity::Integer }]
+            vec![Field { name: words::quoted(name), affinity: Affinity::Integer }]
         }
         _ => key.iter().rev().cloned().collect(),
     }

@@ -116,3 +116,36 @@ async fn children_of_a_column_that_names_several_rows_are_refused() {
     let bench = Bench::new(schema, with_children(vec![rooms])).await;
     assert!(matches!(bench.apply(vec![delete(&["1:a"])]).await, Err(TargetError::Misconfigured(_))));
 }
+
+/// Whether the target would do without the database's own foreign keys.
+async fn covered(schema: &str, table: Table) -> bool {
+    let bench = Bench::new(schema, table).await;
+    let open = bench.target.take(&mut None).await.unwrap();
+    open.prepared[&Entity::new("listing")].as_ref().unwrap().0.covered
+}
+
+#[tokio::test]
+async fn foreign_keys_are_left_aside_only_where_the_statements_take_all_that_refers() {
+    assert!(covered(FAMILY, family()).await);
+    let rooms = || Table { deleted_at: None, ..with_children(vec![child("rooms", "listing_id", Delete)]) };
+    let two = "CREATE TABLE listings(id INTEGER PRIMARY KEY, agent INTEGER REFERENCES agents(id), gone TEXT);
+        CREATE TABLE agents(id INTEGER PRIMARY KEY);
+        CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER REFERENCES listings(id));";
+    assert!(covered(two, rooms()).await);
+    assert!(!covered(two, with_children(vec![])).await, "rooms refer to it");
+    assert!(!covered(two, with_children(vec![child("rooms", "listing_id", Keep)])).await, "rooms stay");
+    for (more, why) in [
+        ("CREATE TABLE keys(room INTEGER REFERENCES rooms(id));", "what refers to the rooms is not told"),
+        ("CREATE TABLE notes(listing INTEGER REFERENCES listings(id));", "notes are not told"),
+        ("CREATE TRIGGER t AFTER DELETE ON rooms BEGIN DELETE FROM agents; END;", "a trigger does more"),
+        ("CREATE TRIGGER t AFTER DELETE ON listings BEGIN DELETE FROM agents; END;", "a trigger does more"),
+    ] {
+        assert!(!covered(&format!("{two}{more}"), rooms()).await, "{why}");
+    }
+    let text = two.replace("id INTEGER PRIMARY KEY, agent", "id TEXT COLLATE NOCASE PRIMARY KEY, agent");
+    let text = text.replace("listing_id INTEGER", "listing_id TEXT");
+    assert!(!covered(&text, rooms()).await, "texts may be equal for the one and not for the other");
+    let soft = |column: &str| Table { deleted_at: Some(column.to_owned()), ..with_children(vec![]) };
+    assert!(covered(two, soft("gone")).await, "the row stays");
+    assert!(!covered(two, soft("agent")).await, "what is written refers to agents");
+}
