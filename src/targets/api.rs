@@ -20,11 +20,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::answer::Told;
 use self::http::Http;
 use self::quota::{Allowance, Plan};
 use self::sheet::Sheet;
 use self::token::Credential;
-use super::{Batch, Effect, Finding, Removal, Target, TargetError};
+use super::{Batch, Effect, Finding, Foreseen, RecordFailure, Removal, Target, TargetError, Unproven};
 use crate::backoff::{Dice, fair_dice};
 use crate::clock::SharedClock;
 use crate::config::api::Api;
@@ -97,22 +98,44 @@ impl ApiTarget {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).insert(entity.clone(), total);
     }
 
-    /// What a rehearsal says of each removal: 1 for a record that would go, or that it says nothing of.
-    async fn rehearse(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
+    /// What a rehearsal says of each removal; of one that it says nothing of, whether it could be named at all.
+    async fn rehearse(&self, removals: &[Removal]) -> Result<Vec<Effect>, TargetError> {
         let batch = Batch { number: 0, removals: removals.to_vec() };
         let mut sheet = Sheet::new(&self.api, &self.name, &batch);
-        let mut rows: Vec<u64> = removals.iter().map(|removal| u64::from(self.takes(removal))).collect();
         for chunk in sheet.chunks() {
             if let Plan::Wait(_) = self.allowance.plan(0, self.clock.now()) {
                 return Err(TargetError::Unavailable("no requests are left to rehearse with".into()));
             }
-            let told =
-                self.dry_run(&sheet, &chunk).await.map_err(|wait| TargetError::Unavailable(wait.reason))?;
+            let told = if self.api.dry_run.is_some() {
+                let told = self.dry_run(&sheet, &chunk).await;
+                told.map_err(|wait| TargetError::Unavailable(wait.reason))?
+            } else {
+                vec![Told::Unproven; chunk.places.len()]
+            };
             for (place, told) in chunk.places.iter().zip(told) {
-                rows[*place] = u64::from(!matches!(told, answer::Told::Absent | answer::Told::Gone));
+                sheet.tell(*place, foretold(told));
             }
         }
-        Ok(rows)
+        Ok(sheet.finish())
+    }
+}
+
+/// As [`Target::apply`] would tell it.
+fn foretold(told: Told) -> Effect {
+    match told {
+        Told::Deleted => Effect::Removed { rows: 1 },
+        Told::Absent => Effect::Absent,
+        Told::Gone => Effect::Gone,
+        Told::Failed { code, retry } => {
+            let message = code.map_or("the vendor would not delete it".to_owned(), |code| {
+                format!("the vendor says {code}")
+            });
+            Effect::Failed(RecordFailure { code: "record_failed", message, retry })
+        }
+        Told::Unproven => {
+            let message = "the vendor does not say what a deletion would find".to_owned();
+            Effect::Unproven(Unproven { code: "unforeseen", message, again: None })
+        }
     }
 }
 
@@ -157,9 +180,20 @@ impl Target for ApiTarget {
     /// that pass.
     async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
         if self.api.dry_run.as_ref().is_some_and(|dry| dry.weigh) {
-            return self.rehearse(removals).await;
+            let effects = self.rehearse(removals).await?;
+            let rows = |(removal, effect): (&Removal, Effect)| {
+                let stays = matches!(effect, Effect::Absent | Effect::Gone);
+                u64::from(self.takes(removal) && !stays)
+            };
+            return Ok(removals.iter().zip(effects).map(rows).collect());
         }
         Ok(removals.iter().map(|removal| u64::from(self.takes(removal))).collect())
+    }
+
+    /// By a rehearsal, where the vendor has one. Others cannot be asked without deleting.
+    async fn foresee(&self, removals: &[Removal]) -> Result<Vec<Foreseen>, TargetError> {
+        let foreseen = |effect| Foreseen { effect, tables: Vec::new() };
+        Ok(self.rehearse(removals).await?.into_iter().map(foreseen).collect())
     }
 
     /// Request after request; what an answer proves is told, and what could not be sent waits.

@@ -5,6 +5,7 @@
 //! `words`. Connecting is lazy, and a connection that failed is replaced, so that a database that is down
 //! when the daemon starts delays its own deletions and nothing else.
 
+mod alternates;
 mod apply;
 mod catalogue;
 mod check;
@@ -23,10 +24,10 @@ use std::ops::Range;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{Batch, Effect, Finding, Removal, Target, TargetError};
+use super::{Batch, Effect, Finding, Foreseen, Identified, Removal, Target, TargetError};
 use crate::config;
 use crate::config::target::{Child, Table};
-use crate::domain::Entity;
+use crate::domain::{Entity, Key};
 use apply::Prepared;
 use plan::Plan;
 use session::Session;
@@ -154,6 +155,34 @@ impl Target for SqlTarget {
         loop {
             let mut open = self.take(&mut slot).await?;
             let result = apply::weigh(&mut *open.session, &open.prepared, removals).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
+    }
+
+    async fn foresee(&self, removals: &[Removal]) -> Result<Vec<Foreseen>, TargetError> {
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let result = apply::foresee(&mut *open.session, &open.prepared, removals).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
+    }
+
+    async fn look_up(
+        &self,
+        entity: &Entity,
+        alternate: &str,
+        identifiers: &[Key],
+    ) -> Result<Vec<Identified>, TargetError> {
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let Open { session, prepared } = &mut open;
+            let result = alternates::look_up(&mut **session, prepared, entity, alternate, identifiers).await;
             if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
                 return result;
             }

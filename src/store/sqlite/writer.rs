@@ -88,9 +88,17 @@ pub(super) async fn append(
     drafts: Vec<Draft>,
 ) -> Result<Vec<Seq>, StoreError> {
     if drafts.is_empty() {
-        // The last row brings the commit along: without one, the transaction would stay open.
         return Ok(vec![]);
     }
+    hand_in(appends, drafts).await
+}
+
+/// Comes to its turn behind what was handed in before.
+pub(super) async fn flush(appends: &mpsc::Sender<Append>) -> Result<(), StoreError> {
+    hand_in(appends, vec![]).await.map(|_| ())
+}
+
+async fn hand_in(appends: &mpsc::Sender<Append>, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
     let (answer, answered) = oneshot::channel();
     appends.try_send(Append { drafts, answer }).map_err(|error| match error {
         TrySendError::Full(_) => StoreError::Busy,
@@ -134,6 +142,18 @@ impl Writer {
     }
 
     async fn commit(&mut self, requests: &mut Vec<Append>) {
+        if requests.iter().all(|request| request.drafts.is_empty()) {
+            // The last row brings the commit along: without one, a transaction would stay open. That nothing was
+            // to be written says nothing of whether it could be.
+            if *self.health.borrow() != Health::Writable {
+                let result = self.probe().await;
+                self.note(result.as_ref().err());
+            }
+            for Append { answer, .. } in requests.drain(..) {
+                answer.send(Ok(vec![])).ok();
+            }
+            return;
+        }
         let result = self.write(requests).await;
         self.note(result.as_ref().err());
         match result {

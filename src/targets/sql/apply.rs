@@ -4,6 +4,8 @@
 //! lock that keeps others from writing. That says more than the rows of a RETURNING clause, which a trigger
 //! or a view can contradict, and needs two answers a batch instead of one row a record.
 
+mod foresee;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::guard::{self, Verdict};
@@ -18,6 +20,8 @@ use crate::targets::{Effect, RecordFailure, Removal, TargetError};
 /// How often a batch is begun again without records that would not go. Each round names all of them, so
 /// that a further round means that one record's removal brought another one back.
 const ROUNDS_MAX: usize = 3;
+
+pub use foresee::foresee;
 
 /// A plan with its texts, or why there is none.
 pub type Prepared = BTreeMap<Entity, Result<(Plan, Statements), String>>;

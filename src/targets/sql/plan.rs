@@ -4,6 +4,8 @@
 //! Made anew whenever the schema changes. A plan that would delete by guesswork is not made: the reason is
 //! given instead, for a person.
 
+use std::collections::BTreeMap;
+
 use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind};
 use super::{coverage, words};
 use crate::config::target::{Child, OnDelete, Table, Value};
@@ -12,10 +14,14 @@ use crate::domain::timestamp::TimeFormat;
 /// Names in a plan are quoted, and exist.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The table's own name, for people.
+    pub name: String,
     pub table: String,
     /// What a statement on the table calls one of its rows.
     pub row: String,
     pub key: Vec<Field>,
+    /// Other identifiers of a record by their names, or what is wrong with one: deletions by key go on.
+    pub alternates: BTreeMap<String, Result<Vec<Field>, String>>,
     /// The shortest way to a row: its row number, or else its key.
     pub locator: Vec<Field>,
     /// Columns of the table that children refer to, unless it is the locator.
@@ -39,6 +45,8 @@ pub struct Field {
 /// A table whose rows belong to rows above it.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// The table's own name, for people.
+    pub name: String,
     pub table: String,
     /// (column here, column above)
     pub link: Vec<(String, String)>,
@@ -90,7 +98,13 @@ impl Plan {
                 references.push(field);
             }
         }
+        let alternates = table.alternates.iter().map(|(name, columns)| {
+            let fields = columns.iter().map(|column| field(relation, column));
+            (name.clone(), fields.collect::<Result<Vec<_>, _>>())
+        });
         Ok(Self {
+            alternates: alternates.collect(),
+            name: relation.name.clone(),
             table: words::table(&relation.name),
             row: words::quoted(&relation.name),
             locator,
@@ -166,6 +180,7 @@ fn nodes(
             if key.on_delete == FkAction::Cascade && !told && !path.contains(&relation.name) {
                 let quote = |(here, above): &(String, String)| (words::quoted(here), words::quoted(above));
                 made.push(Node {
+                    name: relation.name.clone(),
                     table: words::table(&relation.name),
                     link: key.columns.iter().map(quote).collect(),
                     fate: Fate::Cascade,
@@ -212,6 +227,7 @@ fn node(
         OnDelete::Keep => Fate::Keep,
     };
     Ok(Node {
+        name: relation.name.clone(),
         table: words::table(&relation.name),
         link: vec![(here.name, above.name)],
         fate,

@@ -5,6 +5,8 @@
 //! that each takes along. Both are emptied at the start of a batch. Keys in key order touch each page of the
 //! customer's tables once, which is worth a factor of ten over a random order.
 
+mod by_table;
+
 use super::key::Arg;
 use super::plan::{Fate, Field, Node, Plan};
 use super::session::Sql;
@@ -28,6 +30,10 @@ pub struct Statements {
     pub find: Sql,
     /// Answers `[n, rows, guard]` for each row that was found.
     pub found: Sql,
+    /// Tables that lose rows with a record, its own first; a table stands once for each way to it.
+    pub tables: Vec<String>,
+    /// Answers `[n, [rows]]` for each row in `found`, the rows in the order of `tables`.
+    pub by_table: Sql,
     /// Takes the positions in its argument out of `found`.
     pub spare: Sql,
     pub delete: Steps,
@@ -71,6 +77,8 @@ impl Statements {
             load: loads().map(|rows| (rows, writer.load(rows))).collect(),
             find: writer.find(),
             found: words::gathered(&columns, found).into(),
+            tables: writer.tables(),
+            by_table: writer.by_table(),
             spare: format!("DELETE FROM {found} WHERE n IN {NUMBERS}").into(),
             delete: writer.delete(),
             deactivate: (!plan.deactivate.is_empty()).then(|| writer.deactivate()),

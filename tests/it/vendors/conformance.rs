@@ -58,6 +58,11 @@ pub async fn holds(subject: &dyn Subject, world: &World) {
     assert_eq!(weights.len(), 250);
     assert!(weights[10..].iter().all(|rows| *rows > 0), "what is there weighs something");
     assert_eq!(subject.left().await.len(), 290, "weighing deletes nothing");
+    for foreseen in &target.foresee(&doomed.removals).await.unwrap()[..10] {
+        let claims = matches!(foreseen.effect, Effect::Removed { .. } | Effect::Deactivated);
+        assert!(!claims, "nothing is foreseen to go that is not there: {foreseen:?}");
+    }
+    assert_eq!(subject.left().await.len(), 290, "nor does foreseeing");
     let mirrored = target.mirrored(&Entity::new("listing")).await.unwrap();
     assert!(mirrored == 0 || mirrored >= 290, "counted, or said to be unknown: {mirrored}");
     assert_eq!(target.mirrored(&Entity::new("stranger")).await, Ok(0));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use expunged::domain::{Action, Door, Entity, Outcome};
 use expunged::sandbox::{Fault, LeadLex, Simulator as _};
-use expunged::targets::{Removal, Severity};
+use expunged::targets::{Effect, Removal, Severity};
 
 use super::{
     BY_NUMBER, World, code, counts, deleted, gauge, hear, keys, leadlex_at, numbers, outcomes, task, vendor,
@@ -232,11 +232,14 @@ async fn a_rehearsal_weighs_and_checks_and_deletes_nothing() {
     let target = world.target(&vendor("leadlex", &base, &lines)).await;
     let weights = target.weigh(&removals(&all, &world)).await.unwrap();
     assert_eq!(weights, [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
+    let foreseen = target.foresee(&removals(&all[6..8], &world)).await.unwrap();
+    let effects: Vec<&Effect> = foreseen.iter().map(|it| &it.effect).collect();
+    assert_eq!(effects, [&Effect::Removed { rows: 1 }, &Effect::Absent]);
     let found = target.check().await.unwrap();
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(
         (found[0].severity, found[0].what.as_str()),
-        (Severity::Note, "997 requests are left of the vendor's quota")
+        (Severity::Note, "996 requests are left of the vendor's quota")
     );
     assert!(leadlex.bulk_requests().iter().all(|it| it.dry_run && it.idempotency_key.is_none()));
     assert_eq!(leadlex.deals().len(), 7);
