@@ -1,5 +1,6 @@
 //! SQL replicas: the same tests on every database, and what only one of them can do to us.
 
+mod asked;
 mod bench;
 mod drift;
 mod family;
