@@ -17,5 +17,6 @@ mod process;
 mod readme;
 mod recovery;
 mod same_result;
+mod sql;
 mod state;
 mod support;

@@ -5,6 +5,7 @@ pub mod crash;
 pub mod memory;
 pub mod mirror;
 pub mod rig;
+pub mod servers;
 pub mod shell;
 
 use std::path::PathBuf;
