@@ -17,6 +17,7 @@ mod statements;
 mod words;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -30,6 +31,10 @@ use plan::Plan;
 use session::Session;
 use sqlite::Place;
 use statements::Statements;
+
+/// How often something is done anew with plans for the schema as it is now. Whoever changes it again and again
+/// gets the error.
+const TRIES: Range<u8> = 0..2;
 
 /// A SQL replica as a target. One connection, since one writer at a time is all that SQLite has.
 pub struct SqlTarget {
@@ -77,12 +82,10 @@ impl SqlTarget {
         names
     }
 
-    /// Takes the connection out of its slot, or opens one whose plans fit the schema as it is. It is put
-    /// back by [`SqlTarget::keep`]; until then, being dropped undoes what it has not committed.
+    /// Takes the connection out of its slot, or opens one. It is put back by [`SqlTarget::keep`]; until then,
+    /// being dropped undoes what it has not committed.
     async fn take(&self, slot: &mut Option<Open>) -> Result<Open, TargetError> {
-        if let Some(mut open) = slot.take()
-            && !open.session.outdated().await?
-        {
+        if let Some(open) = slot.take() {
             return Ok(open);
         }
         let mut session: Box<dyn Session> = Box::new(self.place.open().await?);
@@ -95,7 +98,7 @@ impl SqlTarget {
             });
             if let Ok((_, statements)) = &plan {
                 for sql in &statements.create {
-                    session.run(sql, Vec::new()).await?;
+                    session.create(sql).await?;
                 }
             }
             prepared.insert(entity.clone(), plan);
@@ -103,11 +106,21 @@ impl SqlTarget {
         Ok(Open { session, prepared })
     }
 
-    /// Puts a connection back unless what happened may have been its fault.
-    fn keep<T>(slot: &mut Option<Open>, open: Open, result: &Result<T, TargetError>) {
+    /// Puts a connection back unless what happened may have been its fault; `None` if it is to be done anew,
+    /// since the plans did not fit the schema any more.
+    async fn keep<T>(
+        slot: &mut Option<Open>,
+        mut open: Open,
+        result: Result<T, TargetError>,
+        tries: &mut Range<u8>,
+    ) -> Option<Result<T, TargetError>> {
+        if result.is_err() && tries.next().is_some() && open.session.outdated().await.unwrap_or(false) {
+            return None;
+        }
         if matches!(result, Ok(_) | Err(TargetError::Refused { .. })) {
             *slot = Some(open);
         }
+        Some(result)
     }
 }
 
@@ -123,27 +136,36 @@ impl Target for SqlTarget {
     }
 
     async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
-        let mut slot = self.open.lock().await;
-        let mut open = self.take(&mut slot).await?;
-        let result = apply::mirrored(&mut *open.session, &open.prepared, entity).await;
-        Self::keep(&mut slot, open, &result);
-        result
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let result = apply::mirrored(&mut *open.session, &open.prepared, entity).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
     }
 
     async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
-        let mut slot = self.open.lock().await;
-        let mut open = self.take(&mut slot).await?;
-        let result = apply::weigh(&mut *open.session, &open.prepared, removals).await;
-        Self::keep(&mut slot, open, &result);
-        result
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let result = apply::weigh(&mut *open.session, &open.prepared, removals).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
-        let mut slot = self.open.lock().await;
-        let mut open = self.take(&mut slot).await?;
-        let result = apply::apply(&mut *open.session, &open.prepared, &batch.removals).await;
-        Self::keep(&mut slot, open, &result);
-        result
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let result = apply::apply(&mut *open.session, &open.prepared, &batch.removals).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
     }
 }
 

@@ -195,7 +195,7 @@ impl<'a> Group<'a> {
         }
         let mut bound = Vec::with_capacity(parts.len() + 2);
         for (part, column) in parts.iter().zip(columns) {
-            bound.push(key::bind(part, column.affinity).ok_or_else(|| {
+            bound.push(key::bind(part, column).ok_or_else(|| {
                 let message = format!("column {} cannot hold this part exactly as it is", column.name);
                 failed("key_type", &message)
             })?);
@@ -324,10 +324,16 @@ pub async fn mirrored(
     entity: &Entity,
 ) -> Result<u64, TargetError> {
     let Some((_, statements)) = prepared_for(prepared, entity)? else { return Ok(0) };
-    let mut total = 0;
-    for sql in &statements.mirrored {
-        let counts: Vec<u64> = read(&session.json(sql, Vec::new()).await?)?;
-        total += counts.into_iter().sum::<u64>();
+    session.begin(Access::Read).await?;
+    let result = async {
+        let mut total = 0;
+        for sql in &statements.mirrored {
+            let counts: Vec<u64> = read(&session.json(sql, Vec::new()).await?)?;
+            total += counts.into_iter().sum::<u64>();
+        }
+        Ok(total)
     }
-    Ok(total)
+    .await;
+    session.rollback().await?;
+    result
 }

@@ -1,43 +1,118 @@
 //! What a database says of itself: relations, columns, indexes, foreign keys, triggers. Plain data.
 //!
 //! Names of the configuration become SQL only by way of the names found here, so that nothing but a name
-//! that exists is ever quoted into a statement. A dialect fills it; nobody else writes it.
+//! that exists is ever quoted into a statement. A dialect fills it, with each name also as its own SQL writes
+//! it (`sql`); nobody else writes it.
 
-/// How a column keeps values (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>).
+mod changes;
+
+use crate::targets::Severity;
+
+/// How a column keeps values. SQLite has the first five
+/// (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Affinity {
     Integer,
     Text,
+    /// A number where the text is one, else the text.
     Numeric,
     Real,
-    /// No type, or BLOB: a value is kept as it came.
+    /// No type, BLOB, or a type that writes a value in another way than it came.
     Blob,
+    /// A number of any length, exact.
+    Decimal,
+    Uuid,
+    /// `char(n)`: spaces at the end are no part of the value.
+    Padded,
+    /// One of the words that the type lists.
+    Label,
 }
 
 impl Affinity {
     /// Whether two columns keep equal values alike, so that comparing them uses an index and changes nothing.
     #[must_use]
     pub fn agrees(self, other: Self) -> bool {
-        (self == Self::Text) == (other == Self::Text) && (self == Self::Blob) == (other == Self::Blob)
+        self.family() == other.family()
+    }
+
+    fn family(self) -> u8 {
+        match self {
+            Self::Integer | Self::Numeric | Self::Real | Self::Decimal => 0,
+            Self::Text => 1,
+            Self::Blob => 2,
+            Self::Uuid => 3,
+            Self::Padded => 4,
+            Self::Label => 5,
+        }
+    }
+
+    /// Whether a key can be found exactly as it came.
+    #[must_use]
+    pub fn exact(self) -> bool {
+        !matches!(self, Self::Real | Self::Blob)
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Catalogue {
     pub relations: Vec<Relation>,
+    pub ways: Ways,
+}
+
+/// What findings need to know of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Ways {
+    /// A name as SQL reads it, whatever it holds.
+    pub quote: fn(&str) -> String,
+    /// Types that hold keys exactly, for people.
+    pub exact_types: &'static str,
+    /// Bytes of a name at most: what is longer is cut silently.
+    pub name_bytes_max: Option<usize>,
+    /// The word that makes an index compare byte for byte: `COLLATE BINARY`.
+    pub exactly: &'static str,
+    /// How `CREATE INDEX` names its table.
+    pub indexed: fn(&Relation) -> String,
+    /// The word that lets others write while an index is made, with a space before it.
+    pub concurrently: &'static str,
+}
+
+impl Ways {
+    /// The statement that creates an index, which is called after its table and columns.
+    #[must_use]
+    pub fn create_index(&self, relation: &Relation, columns: &[&str], unique: bool, exact: bool) -> String {
+        let table = relation.name.rsplit('.').next().unwrap_or_default();
+        let name = columns.iter().fold(table.to_owned(), |name, column| format!("{name}_{column}"));
+        let word = if exact { format!(" {}", self.exactly) } else { String::new() };
+        let columns = columns.iter().map(|column| format!("{}{word}", (self.quote)(column)));
+        format!(
+            "CREATE {}INDEX{} {} ON {} ({});",
+            if unique { "UNIQUE " } else { "" },
+            self.concurrently,
+            (self.quote)(&name),
+            (self.indexed)(relation),
+            columns.collect::<Vec<_>>().join(", ")
+        )
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelationKind {
     Table,
     View,
+    /// A view whose rows are copies.
+    Materialized,
+    /// Rows live in another server.
+    Foreign,
     /// Virtual and shadow tables.
     Other,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Relation {
+    /// Unique in the catalogue; with its schema where the name alone would mean another relation or none.
     pub name: String,
+    /// The name as SQL reads it, qualified so that nothing hides it.
+    pub sql: String,
     pub kind: RelationKind,
     /// The name under which a hidden row number can be had; the shortest way to a row.
     pub row_id: Option<&'static str>,
@@ -45,14 +120,28 @@ pub struct Relation {
     pub indexes: Vec<Index>,
     pub foreign_keys: Vec<ForeignKey>,
     pub triggers: Vec<String>,
+    /// What else concerns a deletion, in the words of the dialect that read it.
+    pub remarks: Vec<Remark>,
 }
 
-#[derive(Clone, Debug)]
+/// Something about a relation that only one dialect knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remark {
+    pub severity: Severity,
+    /// What it is and what it means for a deletion.
+    pub what: String,
+    pub mend: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     pub name: String,
+    /// The name as SQL reads it.
+    pub sql: String,
     /// The type as it was declared.
     pub declared: String,
     pub affinity: Affinity,
+    pub typed: Typed,
     pub not_null: bool,
     /// Computed by the database: cannot be written.
     pub generated: bool,
@@ -60,7 +149,20 @@ pub struct Column {
     pub primary: i64,
 }
 
-#[derive(Clone, Debug)]
+/// How values of a column are written and compared, in a dialect whose types are strict; else empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    /// The column's own type.
+    pub own: String,
+    /// The type that a key is compared as: wide enough for every key, and served by the column's indexes.
+    pub cast: String,
+    /// The equality of that type.
+    pub equals: String,
+    /// The words that it may hold, where it lists them.
+    pub labels: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Index {
     pub unique: bool,
     /// Covers only some rows.
@@ -79,7 +181,7 @@ pub enum FkAction {
 }
 
 /// A foreign key, at the table that refers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ForeignKey {
     pub parent: String,
     /// (column here, column there)
@@ -88,10 +190,11 @@ pub struct ForeignKey {
 }
 
 impl Catalogue {
-    /// Names are compared as the database does: without regard to ASCII case.
+    /// The relation of exactly this name, or else the only one whose name differs in ASCII case alone: some
+    /// databases tell these apart, and none is to be guessed.
     #[must_use]
     pub fn relation(&self, name: &str) -> Option<&Relation> {
-        self.relations.iter().find(|relation| relation.name.eq_ignore_ascii_case(name))
+        named(&self.relations, name, |relation| &relation.name)
     }
 
     /// Foreign keys that refer to the table, with the table that each belongs to.
@@ -103,10 +206,18 @@ impl Catalogue {
     }
 }
 
+fn named<'a, T>(all: &'a [T], name: &str, of: impl Fn(&T) -> &String) -> Option<&'a T> {
+    if let Some(exact) = all.iter().find(|one| of(one) == name) {
+        return Some(exact);
+    }
+    let mut alike = all.iter().filter(|one| of(one).eq_ignore_ascii_case(name));
+    alike.next().filter(|_| alike.next().is_none())
+}
+
 impl Relation {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+        named(&self.columns, name, |column| &column.name)
     }
 
     /// Whole unique indexes over exactly these columns, in any order.

@@ -5,8 +5,7 @@ mod children;
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Affinity, Catalogue, Column, Index, Relation, RelationKind};
-use super::words::quoted;
+use super::catalogue::{Affinity, Catalogue, Column, Index, Relation, RelationKind, Ways};
 use crate::config::target::{Guard, Table, Value};
 use crate::domain::Entity;
 use crate::targets::{Finding, Severity, tells_of_copying};
@@ -14,7 +13,7 @@ use crate::targets::{Finding, Severity, tells_of_copying};
 /// Findings in the order of the configuration.
 #[must_use]
 pub fn findings(target: &str, entities: &BTreeMap<Entity, Table>, catalogue: &Catalogue) -> Vec<Finding> {
-    let mut report = Report::default();
+    let mut report = Report { findings: Vec::new(), ways: catalogue.ways };
     for (entity, table) in entities {
         let place = format!("targets.{target}.entities.{entity}");
         let Some(relation) = report.relation(&place, "table", &table.table, catalogue) else { continue };
@@ -22,15 +21,16 @@ pub fn findings(target: &str, entities: &BTreeMap<Entity, Table>, catalogue: &Ca
         guard(&mut report, &format!("{place}.guard"), relation, table.guard.as_ref());
         marks(&mut report, &place, relation, table);
         triggers(&mut report, &place, relation);
+        remarks(&mut report, &place, relation);
         let rows_go = table.deleted_at.is_none();
         children::check(&mut report, &place, catalogue, relation, &table.children, rows_go);
     }
     report.findings
 }
 
-#[derive(Default)]
 struct Report {
     findings: Vec<Finding>,
+    ways: Ways,
 }
 
 impl Report {
@@ -55,20 +55,28 @@ impl Report {
     ) -> Option<&'a Relation> {
         let place = format!("{place}.{field}");
         let Some(relation) = catalogue.relation(name) else {
+            let cut = catalogue.ways.name_bytes_max.filter(|max| name.len() > *max);
+            let why = cut.map_or(String::new(), |max| {
+                format!("; the database cuts names after {max} bytes, and the cut one may be another table's")
+            });
             self.fault(
                 &place,
-                format!("there is no table {name:?}, so no deletion of this entity can be carried out"),
+                format!("there is no table {name:?}, so no deletion of this entity can be carried out{why}"),
                 "correct the name, or create the table",
             );
             return None;
         };
-        if relation.kind != RelationKind::Table {
-            self.fault(
-                &place,
-                format!("{name:?} is a view or a virtual table: a deletion from it may leave the row where it lives"),
-                "name the table that holds the rows",
-            );
-        }
+        let not_there = match relation.kind {
+            RelationKind::Table => return Some(relation),
+            RelationKind::View | RelationKind::Other => {
+                "is a view or a virtual table: a deletion from it may leave the row where it lives"
+            }
+            RelationKind::Materialized => "is a materialized view: it holds copies, and nothing can be deleted from it",
+            RelationKind::Foreign => {
+                "is a foreign table: another server deletes, which may do so without our transaction"
+            }
+        };
+        self.fault(&place, format!("{name:?} {not_there}"), "name the table that holds the rows");
         Some(relation)
     }
 
@@ -114,41 +122,40 @@ fn key(report: &mut Report, place: &str, relation: &Relation, key: &[String]) {
             whole = false;
             continue;
         };
-        if matches!(column.affinity, Affinity::Real | Affinity::Blob) {
+        if !column.affinity.exact() {
+            let mend = format!("declare the column {}", report.ways.exact_types);
             report.fault(
                 place,
                 format!(
                     "column {name:?} of type {:?} does not hold keys exactly, so rows would not be found",
                     column.declared
                 ),
-                "declare the column INTEGER or TEXT",
+                mend,
             );
         }
     }
     if !whole {
         return;
     }
-    let names = key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-    let create = format!(
-        "CREATE UNIQUE INDEX {} ON {} ({names});",
-        quoted(&format!("{}_{}", relation.name, key.join("_"))),
-        quoted(&relation.name)
-    );
+    let names: Vec<&str> = key.iter().map(String::as_str).collect();
+    let named = names.iter().map(|name| (report.ways.quote)(name)).collect::<Vec<_>>().join(", ");
     if relation.unique_over(key).next().is_none() {
+        let create = report.ways.create_index(relation, &names, true, false);
         report.fault(
             place,
             format!(
-                "no unique index holds exactly {names}: one key may name several rows, which is refused, and each batch reads the whole table"
+                "no unique index holds exactly {named}: one key may name several rows, which is refused, and each batch reads the whole table"
             ),
             create,
         );
     } else if !relation.unique_over(key).any(exact) {
+        let create = report.ways.create_index(relation, &names, true, true);
         report.fault(
             place,
             format!(
-                "the index on {names} does not compare byte for byte (its collation is not BINARY), so it cannot serve, and keys that differ in case alone are one to it"
+                "the index on {named} does not compare byte for byte, so it cannot serve, and keys that differ in case alone are one to it"
             ),
-            create.replace(&names, &key.iter().map(|name| format!("{} COLLATE BINARY", quoted(name))).collect::<Vec<_>>().join(", ")),
+            create,
         );
     }
 }
@@ -169,10 +176,10 @@ fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&G
     let Some(column) = report.column(place, relation, &guard.column) else { return };
     let declared = column.declared.to_ascii_uppercase();
     let number = match column.affinity {
-        Affinity::Integer | Affinity::Real => true,
+        Affinity::Integer | Affinity::Real | Affinity::Decimal => true,
         // DATETIME and TIMESTAMP are NUMERIC to SQLite, and hold text.
         Affinity::Numeric => !declared.contains("DATE") && !declared.contains("TIME"),
-        Affinity::Text | Affinity::Blob => false,
+        _ => false,
     };
     if number && guard.format.is_none() {
         report.fault(
@@ -223,5 +230,11 @@ fn triggers(report: &mut Report, place: &str, relation: &Relation) {
             ),
             "see that none of them keeps rows, or changes the guard column when a child goes",
         );
+    }
+}
+
+fn remarks(report: &mut Report, place: &str, relation: &Relation) {
+    for remark in &relation.remarks {
+        report.add(remark.severity, place, remark.what.clone(), remark.mend.clone());
     }
 }

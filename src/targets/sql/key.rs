@@ -4,6 +4,7 @@
 //! fit: "007" in a whole-number column would be 7, another record's key.
 
 use super::catalogue::Affinity;
+use super::plan::Field;
 
 /// A value to be bound.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,11 +14,16 @@ pub enum Arg {
     Text(String),
 }
 
-/// Reads one part of a key for a column of this affinity; `None` if the column cannot hold exactly that.
+/// Reads one part of a key for a column; `None` if the column cannot hold exactly that.
 #[must_use]
-pub fn bind(part: &str, affinity: Affinity) -> Option<Arg> {
-    match affinity {
-        Affinity::Text => Some(Arg::Text(part.to_owned())),
+pub fn bind(part: &str, column: &Field) -> Option<Arg> {
+    let text = || Arg::Text(part.to_owned());
+    match column.affinity {
+        Affinity::Label => column.typed.labels.iter().any(|label| label == part).then(text),
+        Affinity::Padded => (!part.ends_with(' ')).then(text),
+        Affinity::Uuid => uuid(part),
+        Affinity::Decimal => decimal(part).then(text),
+        Affinity::Text => Some(text()),
         Affinity::Integer => integer(part),
         // A NUMERIC column keeps text that is no number ("W10440893", a UUID) as it is, and turns any other
         // notation of a number into the number.
@@ -34,6 +40,23 @@ fn integer(part: &str) -> Option<Arg> {
     (number.to_string() == part).then_some(Arg::Integer(number))
 }
 
+/// A whole number of any length, in the notation of [`integer`].
+fn decimal(part: &str) -> bool {
+    let digits = part.strip_prefix('-').unwrap_or(part);
+    let written = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    written && (digits == "0" && part == "0" || !digits.starts_with('0'))
+}
+
+/// The one notation with hyphens, whose letters mean the same in either case.
+fn uuid(part: &str) -> Option<Arg> {
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    let fits = |(place, byte): (usize, u8)| {
+        if HYPHENS.contains(&place) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+    };
+    let fits = part.len() == 36 && part.bytes().enumerate().all(fits);
+    fits.then(|| Arg::Text(part.to_ascii_lowercase()))
+}
+
 fn looks_numeric(part: &str) -> bool {
     let text = part.trim();
     text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first))
@@ -43,6 +66,31 @@ fn looks_numeric(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::targets::sql::catalogue::Typed;
+
+    fn bind(part: &str, affinity: Affinity) -> Option<Arg> {
+        let typed = Typed { labels: vec!["sale".to_owned()], ..Typed::default() };
+        super::bind(part, &Field { name: String::new(), affinity, typed })
+    }
+
+    #[test]
+    fn i11_strict_types_take_only_what_they_give_back() {
+        let text = |text: &str| Some(Arg::Text(text.to_owned()));
+        for number in ["0", "-1", "12345678901234567890123"] {
+            assert_eq!(bind(number, Affinity::Decimal), text(number));
+        }
+        for other in ["", "-", "-0", "00", "01", "1.0", "1e3", "+1", "NaN", " 1"] {
+            assert_eq!(bind(other, Affinity::Decimal), None, "{other}");
+        }
+        let uuid = "550e8400-e29b-41d4-a716-446655440000";
+        assert_eq!(bind(uuid, Affinity::Uuid), text(uuid));
+        assert_eq!(bind(&uuid.to_ascii_uppercase(), Affinity::Uuid), text(uuid));
+        for other in ["", "550e8400e29b41d4a716446655440000", "{550e8400-e29b-41d4-a716-44665544000}"] {
+            assert_eq!(bind(other, Affinity::Uuid), None, "{other}");
+        }
+        assert_eq!((bind("ab", Affinity::Padded), bind("ab ", Affinity::Padded)), (text("ab"), None));
+        assert_eq!((bind("sale", Affinity::Label), bind("Sale", Affinity::Label)), (text("sale"), None));
+    }
 
     #[test]
     fn i11_a_whole_number_column_takes_only_the_exact_notation() {

@@ -4,8 +4,7 @@
 //! Made anew whenever the schema changes. A plan that would delete by guesswork is not made: the reason is
 //! given instead, for a person.
 
-use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind};
-use super::words;
+use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind, Typed};
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
 
@@ -32,6 +31,7 @@ pub struct Plan {
 pub struct Field {
     pub name: String,
     pub affinity: Affinity,
+    pub typed: Typed,
 }
 
 /// A table whose rows belong to rows above it.
@@ -40,6 +40,8 @@ pub struct Node {
     pub table: String,
     /// (column here, column above)
     pub link: Vec<(String, String)>,
+    /// The columns here, in the same order.
+    pub columns: Vec<Field>,
     pub fate: Fate,
     pub children: Vec<Node>,
 }
@@ -68,11 +70,10 @@ impl Plan {
         let relation = relation(catalogue, &table.table)?;
         let key = table.key.iter().map(|name| field(relation, name)).collect::<Result<Vec<_>, _>>()?;
         for field in &key {
-            if matches!(field.affinity, Affinity::Real | Affinity::Blob) {
+            if !field.affinity.exact() {
                 return Err(format!(
-                    "key column {}.{} has no exact type: declare it INTEGER or TEXT",
-                    words::table(&relation.name),
-                    field.name
+                    "key column {}.{} has no exact type: declare it {}",
+                    relation.sql, field.name, catalogue.ways.exact_types
                 ));
             }
         }
@@ -88,8 +89,8 @@ impl Plan {
             }
         }
         Ok(Self {
-            table: words::table(&relation.name),
-            row: words::quoted(&relation.name),
+            table: relation.sql.clone(),
+            row: (catalogue.ways.quote)(&relation.name),
             locator: locator(relation, &key),
             guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
@@ -113,7 +114,7 @@ fn relation<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Relation, St
 fn field(relation: &Relation, name: &str) -> Result<Field, String> {
     let column =
         relation.column(name).ok_or_else(|| format!("table {:?} has no column {name:?}", relation.name))?;
-    Ok(Field { name: words::quoted(&column.name), affinity: column.affinity })
+    Ok(Field { name: column.sql.clone(), affinity: column.affinity, typed: column.typed.clone() })
 }
 
 /// A column that children refer to. Where it names several rows, the children of one would go with another.
@@ -133,7 +134,7 @@ fn above(parent: &Relation, name: &str) -> Result<Field, String> {
 fn locator(relation: &Relation, key: &[Field]) -> Vec<Field> {
     match relation.row_id {
         Some(name) if relation.kind == RelationKind::Table => {
-            vec![Field { name: name.to_owned(), affinity: Affinity::Integer }]
+            vec![Field { name: name.to_owned(), affinity: Affinity::Integer, typed: Typed::default() }]
         }
         _ => key.iter().rev().cloned().collect(),
     }
@@ -160,10 +161,15 @@ fn nodes(
             });
             // A cascade that comes back to a table above it is left uncounted; `check` tells of it.
             if key.on_delete == FkAction::Cascade && !told && !path.contains(&relation.name) {
-                let quote = |(here, above): &(String, String)| (words::quoted(here), words::quoted(above));
+                let here = key.columns.iter().map(|(here, _)| field(relation, here));
+                let columns = here.collect::<Result<Vec<_>, _>>()?;
+                let above = key.columns.iter().map(|(_, above)| field(parent, above));
+                let above = above.collect::<Result<Vec<_>, _>>()?;
+                let names = columns.iter().zip(above);
                 made.push(Node {
-                    table: words::table(&relation.name),
-                    link: key.columns.iter().map(quote).collect(),
+                    table: relation.sql.clone(),
+                    link: names.map(|(here, above)| (here.name.clone(), above.name)).collect(),
+                    columns,
                     fate: Fate::Cascade,
                     children: nodes(catalogue, relation, &[], true, path)?,
                 });
@@ -208,8 +214,9 @@ fn node(
         OnDelete::Keep => Fate::Keep,
     };
     Ok(Node {
-        table: words::table(&relation.name),
-        link: vec![(here.name, above.name)],
+        table: relation.sql.clone(),
+        link: vec![(here.name.clone(), above.name)],
+        columns: vec![here],
         fate,
         children: nodes(catalogue, relation, &child.children, fate == Fate::Delete, path)?,
     })

@@ -30,17 +30,24 @@ pub trait Session: Send {
     /// The database cannot be asked. The errors of every function are classified by the dialect.
     async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError>;
 
-    /// Whether the database, or its schema, is another one than when the catalogue was read.
+    /// Makes a table of this connection's own.
+    async fn create(&mut self, sql: &Sql) -> Result<(), TargetError>;
+
+    /// Whether the database, or its schema, is another one than when the catalogue was read. Asked after an
+    /// error; that nothing is deleted by an old plan is seen to by [`Session::begin`].
     async fn outdated(&mut self) -> Result<bool, TargetError>;
 
+    /// Begins a transaction. If the database, or its schema, is another one than when the catalogue was read,
+    /// this or the next answer is an error.
     async fn begin(&mut self, access: Access) -> Result<(), TargetError>;
 
     async fn commit(&mut self) -> Result<(), TargetError>;
 
     async fn rollback(&mut self) -> Result<(), TargetError>;
 
-    /// Runs a statement; the rows that it changed.
-    async fn run(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<u64, TargetError>;
+    /// Runs a statement, at the latest with the next one that answers: a trip to the database costs as much
+    /// as many rows. Its error may come only then.
+    async fn run(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<(), TargetError>;
 
     /// Fetches the one value of a statement that answers with JSON. One large value instead of many rows:
     /// a row costs a hop between two threads. Bytes that are not UTF-8 are replaced.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::catalogue::Catalogue;
@@ -23,8 +23,11 @@ use errors::classify;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache, in KiB as the pragma wants it, negative: 64 MiB hold the pages of a batch of 10,000.
 const CACHE_KIB: &str = "-65536";
-/// Prepared statements kept: about 20 for each configured entity.
+/// Prepared texts kept: about 40 for each configured entity.
 const STATEMENTS_KEPT: usize = 512;
+/// Arguments after which queued statements are sent: the keys of a few deletions go along with what finds them,
+/// and many keys go by themselves, so that there are few different texts to prepare.
+const QUEUED_ARGS_MAX: usize = 64;
 
 /// Where the database is, and how it is opened.
 #[derive(Clone, Debug)]
@@ -56,7 +59,7 @@ impl Place {
     pub async fn open(&self) -> Result<SqliteSession, TargetError> {
         let connection = self.0.connect().await.map_err(classify)?;
         let file = self.0.get_filename().to_owned();
-        Ok(SqliteSession { connection, schema: 0, opened: identity(&file), file })
+        Ok(SqliteSession { connection, schema: 0, opened: identity(&file), file, queued: Queued::default() })
     }
 }
 
@@ -80,6 +83,27 @@ pub struct SqliteSession {
     schema: i64,
     file: PathBuf,
     opened: Option<(u64, u64)>,
+    /// What has not gone to the database yet.
+    queued: Queued,
+}
+
+/// Statements that go to the connection's thread in one trip, and so far nowhere.
+#[derive(Default)]
+struct Queued {
+    text: String,
+    args: Vec<Arg>,
+    /// It begins the transaction, and answers with the schema's version first.
+    begins: bool,
+}
+
+impl Queued {
+    fn push(&mut self, sql: &str, args: Vec<Arg>) {
+        if !self.text.is_empty() {
+            self.text.push_str("; ");
+        }
+        self.text.push_str(sql);
+        self.args.extend(args);
+    }
 }
 
 impl SqliteSession {
@@ -90,9 +114,20 @@ impl SqliteSession {
             .map_err(classify)
     }
 
-    async fn say(&mut self, sql: &'static str) -> Result<(), TargetError> {
-        sqlx::query(sql).execute(&mut self.connection).await.map_err(classify)?;
-        Ok(())
+    /// Sends what is queued; the last answer, if there is one.
+    async fn send(&mut self) -> Result<Option<SqliteRow>, TargetError> {
+        let Queued { text, args, begins } = std::mem::take(&mut self.queued);
+        let query = sqlx::query_with(AssertSqlSafe(text), bound(args)?);
+        let mut rows = query.fetch_all(&mut self.connection).await.map_err(classify)?.into_iter();
+        if begins {
+            let version: Option<i64> = rows.next().map(|row| row.try_get(0).map_err(classify)).transpose()?;
+            if version != Some(self.schema) || self.opened != identity(&self.file) {
+                return Err(TargetError::Unavailable(
+                    "its schema, or the file itself, was changed".to_owned(),
+                ));
+            }
+        }
+        Ok(rows.next_back())
     }
 }
 
@@ -103,39 +138,53 @@ impl Session for SqliteSession {
         catalogue::read(&mut self.connection, names).await.map_err(classify)
     }
 
+    async fn create(&mut self, sql: &Sql) -> Result<(), TargetError> {
+        self.queued.push(sql, Vec::new());
+        self.send().await.map(drop)
+    }
+
     async fn outdated(&mut self) -> Result<bool, TargetError> {
         Ok(self.opened != identity(&self.file) || self.schema_version().await? != self.schema)
     }
 
     async fn begin(&mut self, access: Access) -> Result<(), TargetError> {
         // A deferred transaction that read first cannot wait for the write lock: it fails at once.
-        self.say(match access {
+        let begin = match access {
             Access::Read => "BEGIN",
             Access::Write => "BEGIN IMMEDIATE",
-        })
-        .await
+        };
+        self.queued = Queued { begins: true, ..Queued::default() };
+        self.queued.push(begin, Vec::new());
+        self.queued.push("PRAGMA main.schema_version", Vec::new());
+        Ok(())
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
-        self.say("COMMIT").await
+        self.queued.push("COMMIT", Vec::new());
+        self.send().await.map(drop)
     }
 
     async fn rollback(&mut self) -> Result<(), TargetError> {
-        match self.say("ROLLBACK").await {
+        self.queued = Queued::default();
+        self.queued.push("ROLLBACK", Vec::new());
+        match self.send().await {
             // Some errors (a full disk among them) have ended the transaction already.
-            Err(TargetError::Refused { code: errors::STATEMENT, .. }) | Ok(()) => Ok(()),
+            Err(TargetError::Refused { code: errors::STATEMENT, .. }) | Ok(_) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn run(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<u64, TargetError> {
-        let query = sqlx::query_with(AssertSqlSafe(Sql::clone(sql)), bound(args)?);
-        Ok(query.execute(&mut self.connection).await.map_err(classify)?.rows_affected())
+    async fn run(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<(), TargetError> {
+        self.queued.push(sql, args);
+        if self.queued.args.len() > QUEUED_ARGS_MAX {
+            self.send().await?;
+        }
+        Ok(())
     }
 
     async fn json(&mut self, sql: &Sql, args: Vec<Arg>) -> Result<String, TargetError> {
-        let query = sqlx::query_with(AssertSqlSafe(Sql::clone(sql)), bound(args)?);
-        let row = query.fetch_one(&mut self.connection).await.map_err(classify)?;
+        self.queued.push(sql, args);
+        let row = self.send().await?.ok_or_else(|| classify(sqlx::Error::RowNotFound))?;
         let bytes: Vec<u8> = row.try_get(0).map_err(classify)?;
         Ok(String::from_utf8(bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

@@ -8,11 +8,13 @@
 use super::key::Arg;
 use super::plan::{Fate, Field, Node, Plan};
 use super::session::Sql;
-use super::words::{self, DRIVES, EXACTLY, NUMBERS, SAME};
+use super::words::{self, ARGUMENT, DRIVES, EXACTLY, NUMBERS, SAME};
 use crate::config::target::Value;
 
-/// Keys that one INSERT loads, largest first: at most 256 rows of 10 values, under SQLite's 32,766.
-const LOADS: [usize; 3] = [256, 16, 1];
+/// Keys that one INSERT loads: many at once, at most 256 rows of 10 values, under SQLite's 32,766; and what is
+/// left in as few as it takes, a few deletions in one.
+const LOAD_MANY: usize = 256;
+const LOAD_FEW: usize = 16;
 
 /// What a row of `found` is called beside a customer's table, which may have any name.
 const ROW: &str = "expunged_row";
@@ -66,7 +68,7 @@ impl Statements {
         Self {
             create: writer.create(),
             empty: [wanted, found].map(|table| format!("DELETE FROM {table}").into()).to_vec(),
-            load: LOADS.map(|rows| (rows, writer.load(rows))).to_vec(),
+            load: loads().map(|rows| (rows, writer.load(rows))).collect(),
             find: writer.find(),
             found: words::gathered(&columns, found).into(),
             spare: format!("DELETE FROM {found} WHERE n IN {NUMBERS}").into(),
@@ -75,6 +77,11 @@ impl Statements {
             mirrored: writer.mirrored(),
         }
     }
+}
+
+/// Sizes of the loading statements, largest first.
+fn loads() -> impl Iterator<Item = usize> {
+    std::iter::once(LOAD_MANY).chain((1..=LOAD_FEW).rev())
 }
 
 fn part(index: usize) -> String {
@@ -118,7 +125,7 @@ impl Writer<'_> {
     }
 
     fn load(&self, rows: usize) -> Sql {
-        let row = format!("({})", vec!["?"; self.plan.key.len() + 2].join(", "));
+        let row = format!("({})", vec![ARGUMENT; self.plan.key.len() + 2].join(", "));
         format!("INSERT INTO {} VALUES {}", self.wanted, vec![row; rows].join(", ")).into()
     }
 
@@ -207,9 +214,9 @@ impl Writer<'_> {
             };
             let (write, same) = if let Some(fixed) = fixed {
                 values.push(fixed);
-                (words::argument(values.len()), words::argument(values.len()))
+                (ARGUMENT.to_owned(), ARGUMENT)
             } else {
-                (format!("({})", self.of_row("at")), "f.at".to_owned())
+                (format!("({})", self.of_row("at")), "f.at")
             };
             set.push(format!("{column} = {write}"));
             differs.push(format!("NOT (p.{column} {SAME} {same})"));

@@ -30,8 +30,8 @@ pub const DRIVES: &str = "CROSS JOIN";
 pub fn column_type(affinity: Affinity) -> &'static str {
     match affinity {
         Affinity::Integer => "INTEGER",
-        Affinity::Text => "TEXT",
-        Affinity::Numeric => "NUMERIC",
+        Affinity::Text | Affinity::Uuid | Affinity::Padded | Affinity::Label => "TEXT",
+        Affinity::Numeric | Affinity::Decimal => "NUMERIC",
         Affinity::Real => "REAL",
         Affinity::Blob => "",
     }
@@ -47,10 +47,8 @@ pub fn tuple(expressions: &[&str]) -> String {
     format!("json_array({})", expressions.join(", "))
 }
 
-/// The numbers of the one argument, a JSON array, as a set.
-pub const NUMBERS: &str = "(SELECT value FROM json_each(?1))";
+/// The next argument. Without a number, since several statements may go to the database as one text.
+pub const ARGUMENT: &str = "?";
 
-/// The argument of that number, counted from 1; may stand in several places.
-pub fn argument(number: usize) -> String {
-    format!("?{number}")
-}
+/// The numbers of the next argument, a JSON array, as a set.
+pub const NUMBERS: &str = "(SELECT value FROM json_each(?))";

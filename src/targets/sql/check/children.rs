@@ -1,9 +1,8 @@
 //! Findings about what belongs to a table: the configured children, and the foreign keys that they forget.
 
-use super::{Report, triggers};
+use super::{Report, remarks, triggers};
 use crate::config::target::{Child, OnDelete};
 use crate::targets::sql::catalogue::{Catalogue, FkAction, ForeignKey, Relation};
-use crate::targets::sql::words::quoted;
 
 /// `rows_go`: whether rows of `parent` are deleted, and not only marked or kept.
 pub fn check(
@@ -22,6 +21,7 @@ pub fn check(
             kept(report, &place, parent, relation, child);
         }
         triggers(report, &place, relation);
+        remarks(report, &place, relation);
         let goes = child.on_delete == OnDelete::Delete;
         check(report, &place, catalogue, relation, &child.children, goes);
     }
@@ -64,24 +64,19 @@ fn link(report: &mut Report, place: &str, parent: &Relation, relation: &Relation
         }
     }
     if !relation.indexed(&child.column) {
+        let create = report.ways.create_index(relation, &[&child.column], false, false);
         report.warning(
             &format!("{place}.column"),
             format!(
                 "column {:?} of {:?} has no index: each batch reads the whole table",
                 child.column, relation.name
             ),
-            create_index(relation, &[&child.column]),
+            create,
         );
     }
     if child.on_delete == OnDelete::Nullify {
         report.written(&format!("{place}.column"), relation, &child.column, true);
     }
-}
-
-fn create_index(relation: &Relation, columns: &[&String]) -> String {
-    let name = columns.iter().fold(relation.name.clone(), |name, column| format!("{name}_{column}"));
-    let columns = columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
-    format!("CREATE INDEX {} ON {} ({columns});", quoted(&name), quoted(&relation.name))
 }
 
 /// Rows that are to be kept while a foreign key of the database says otherwise.
@@ -145,10 +140,11 @@ fn forgotten(report: &mut Report, place: &str, parent: &Relation, relation: &Rel
     if let [column] = columns.as_slice()
         && !relation.indexed(column)
     {
+        let create = report.ways.create_index(relation, &[column.as_str()], false, false);
         report.warning(
             place,
             format!("column {named} of {:?} has no index: the foreign key reads the whole table for each deleted row", relation.name),
-            create_index(relation, &columns),
+            create,
         );
     }
 }

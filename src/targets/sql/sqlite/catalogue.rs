@@ -6,8 +6,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Error, Row};
 
 use crate::targets::sql::catalogue::{
-    Affinity, Catalogue, Column, FkAction, ForeignKey, Index, Relation, RelationKind,
+    Affinity, Catalogue, Column, FkAction, ForeignKey, Index, Relation, RelationKind, Typed, Ways,
 };
+use crate::targets::sql::words;
 
 /// The names of the row number; a column of that name hides it.
 const ROW_IDS: [&str; 3] = ["rowid", "_rowid_", "oid"];
@@ -33,9 +34,12 @@ pub async fn read(connection: &mut SqliteConnection, names: &[&str]) -> Result<C
         };
         // Until the columns are known, any name says that there are row numbers.
         let row_id = (kind == RelationKind::Table && row.try_get::<i64, _>(2)? == 0).then_some(ROW_IDS[0]);
-        let (columns, indexes, foreign_keys, triggers) = Default::default();
-        relations
-            .insert(name.clone(), Relation { name, kind, row_id, columns, indexes, foreign_keys, triggers });
+        let (columns, indexes, foreign_keys, triggers, remarks) = Default::default();
+        let sql = words::table(&name);
+        relations.insert(
+            name.clone(),
+            Relation { name, sql, kind, row_id, columns, indexes, foreign_keys, triggers, remarks },
+        );
     }
     let names = serde_json::Value::from(names).to_string();
     columns(connection, &mut relations, &names).await?;
@@ -45,7 +49,15 @@ pub async fn read(connection: &mut SqliteConnection, names: &[&str]) -> Result<C
     let mut relations: Vec<Relation> = relations.into_values().collect();
     relations.iter_mut().for_each(row_numbers);
     complete_foreign_keys(&mut relations);
-    Ok(Catalogue { relations })
+    let ways = Ways {
+        quote: words::quoted,
+        exact_types: "INTEGER or TEXT",
+        name_bytes_max: None,
+        exactly: words::EXACTLY,
+        indexed: |relation| words::quoted(&relation.name),
+        concurrently: "",
+    };
+    Ok(Catalogue { relations, ways })
 }
 
 async fn rows(
@@ -86,9 +98,11 @@ async fn columns(
     );
     for row in rows(connection, &sql, Some(names)).await? {
         let Some(relation) = relations.get_mut(row.try_get::<&str, _>(0)?) else { continue };
-        let declared: String = row.try_get(2)?;
+        let (name, declared): (String, String) = (row.try_get(1)?, row.try_get(2)?);
         relation.columns.push(Column {
-            name: row.try_get(1)?,
+            sql: words::quoted(&name),
+            typed: Typed::default(),
+            name,
             affinity: affinity(&declared),
             declared,
             not_null: row.try_get::<i64, _>(3)? != 0,
