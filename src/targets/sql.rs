@@ -13,7 +13,9 @@ mod key;
 mod plan;
 mod session;
 mod sqlite;
+mod staged;
 mod statements;
+mod way;
 mod words;
 
 use std::collections::BTreeMap;
@@ -30,7 +32,6 @@ use apply::Prepared;
 use plan::Plan;
 use session::Session;
 use sqlite::Place;
-use statements::Statements;
 
 /// How often something is done anew with plans for the schema as it is now. Whoever changes it again and again
 /// gets the error.
@@ -93,11 +94,11 @@ impl SqlTarget {
         let mut prepared = Prepared::new();
         for (number, (entity, table)) in self.entities.iter().enumerate() {
             let plan = Plan::make(table, &catalogue).map(|plan| {
-                let statements = Statements::write(&plan, number);
-                (plan, statements)
+                let way = session.way(&plan, number);
+                (plan, way)
             });
-            if let Ok((_, statements)) = &plan {
-                for sql in &statements.create {
+            if let Ok((_, way)) = &plan {
+                for sql in way.create() {
                     session.create(sql).await?;
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! What happened to an id comes from what the database held before and holds after, both read under the
 //! lock that keeps others from writing. That says more than the rows of a RETURNING clause, which a trigger
-//! or a view can contradict, and needs two answers a batch instead of one row a record.
+//! or a view can contradict. How rows are found and taken is the dialect's `way`; who is found, judged and
+//! told is decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use super::guard::{self, Verdict};
 use super::key::{self, Arg};
 use super::plan::Plan;
 use super::session::{Access, Session};
-use super::statements::{Statements, Steps};
+use super::way::{Found, Wanted, Way};
 use crate::config::target::Value;
 use crate::domain::{Action, Entity, Timestamp};
 use crate::targets::{Effect, RecordFailure, Removal, TargetError};
@@ -19,8 +20,8 @@ use crate::targets::{Effect, RecordFailure, Removal, TargetError};
 /// that a further round means that one record's removal brought another one back.
 const ROUNDS_MAX: usize = 3;
 
-/// A plan with its texts, or why there is none.
-pub type Prepared = BTreeMap<Entity, Result<(Plan, Statements), String>>;
+/// A plan and the way to carry it out, or why there is none.
+pub type Prepared = BTreeMap<Entity, Result<(Plan, Box<dyn Way>), String>>;
 
 /// What a round came to.
 enum Round {
@@ -73,11 +74,11 @@ pub async fn weigh(
             if action != Action::Delete {
                 continue;
             }
-            let Some((plan, statements)) = prepared_for(prepared, entity)? else { continue };
-            let mut group = Group::new(plan, statements, removals, &positions, action);
-            group.find(session).await?;
-            for (position, rows) in group.going {
-                weights[position] = rows;
+            let Some((plan, way)) = prepared_for(prepared, entity)? else { continue };
+            let mut group = Group::new(plan, &**way, removals, &positions, action);
+            group.find(session, Access::Read).await?;
+            for row in &group.going {
+                weights[group.position(row.n)?] = row.rows;
             }
         }
         Ok(())
@@ -103,19 +104,17 @@ async fn work(
     let mut standing = Vec::new();
     for ((entity, action), mut positions) in groups(removals) {
         positions.retain(|position| !spared.contains(position));
-        let Some((plan, statements)) = prepared_for(prepared, entity)? else {
+        let Some((plan, way)) = prepared_for(prepared, entity)? else {
             fill(&mut effects, &positions, || failed("entity_unknown", "no table is configured for it"));
             continue;
         };
-        let steps =
-            if action == Action::Delete { Some(&statements.delete) } else { statements.deactivate.as_ref() };
-        let Some(steps) = steps else {
+        if action != Action::Delete && plan.deactivate.is_empty() {
             fill(&mut effects, &positions, || failed("deactivate_unset", "no columns are configured for it"));
             continue;
-        };
-        let mut group = Group::new(plan, statements, removals, &positions, action);
-        group.find(session).await?;
-        standing.extend(group.take(session, steps).await?);
+        }
+        let mut group = Group::new(plan, &**way, removals, &positions, action);
+        group.find(session, Access::Write).await?;
+        standing.extend(group.take(session).await?);
         for (position, effect) in group.settle() {
             effects[position] = effect;
         }
@@ -145,7 +144,7 @@ fn groups(removals: &[Removal]) -> BTreeMap<(&Entity, Action), Vec<usize>> {
 fn prepared_for<'a>(
     prepared: &'a Prepared,
     entity: &Entity,
-) -> Result<Option<&'a (Plan, Statements)>, TargetError> {
+) -> Result<Option<&'a (Plan, Box<dyn Way>)>, TargetError> {
     match prepared.get(entity) {
         None => Ok(None),
         Some(Ok(prepared)) => Ok(Some(prepared)),
@@ -156,35 +155,42 @@ fn prepared_for<'a>(
 /// Removals of one entity and one action.
 struct Group<'a> {
     plan: &'a Plan,
-    statements: &'a Statements,
+    way: &'a dyn Way,
     removals: &'a [Removal],
     action: Action,
-    /// In key order: parts, time to write, position in the batch.
-    wanted: Vec<(Vec<Arg>, Arg, usize)>,
+    /// In key order.
+    wanted: Vec<Wanted>,
     /// What is known of a position without touching its row.
     told: Vec<(usize, Effect)>,
-    /// Positions whose rows go, and how many.
-    going: Vec<(usize, u64)>,
+    /// Rows that go.
+    going: Vec<Found>,
+    /// Rows that were found and stay, by `n`.
+    spared: Vec<usize>,
 }
 
 impl<'a> Group<'a> {
     fn new(
         plan: &'a Plan,
-        statements: &'a Statements,
+        way: &'a dyn Way,
         removals: &'a [Removal],
         positions: &[usize],
         action: Action,
     ) -> Self {
-        let (wanted, told, going) = (Vec::with_capacity(positions.len()), Vec::new(), Vec::new());
-        let mut group = Self { plan, statements, removals, action, wanted, told, going };
+        let (wanted, told) = (Vec::with_capacity(positions.len()), Vec::new());
+        let (going, spared) = (Vec::new(), Vec::new());
+        let mut group = Self { plan, way, removals, action, wanted, told, going, spared };
         for &position in positions {
             match group.bind(&removals[position]) {
-                Ok((parts, at)) => group.wanted.push((parts, at, position)),
+                Ok((parts, at)) => group.wanted.push(Wanted { parts, at, position }),
                 Err(effect) => group.told.push((position, effect)),
             }
         }
         group.wanted.sort_unstable();
         group
+    }
+
+    fn position(&self, n: usize) -> Result<usize, TargetError> {
+        self.wanted.get(n).map(|wanted| wanted.position).ok_or_else(unreadable)
     }
 
     fn bind(&self, removal: &Removal) -> Result<(Vec<Arg>, Arg), Effect> {
@@ -216,96 +222,58 @@ impl<'a> Group<'a> {
             .ok_or_else(|| failed("time_range", "no calendar shows the time of the deletion"))
     }
 
-    /// Finds the rows and judges them; leaves in the staging table those that go.
-    async fn find(&mut self, session: &mut dyn Session) -> Result<(), TargetError> {
-        for sql in &self.statements.empty {
-            session.run(sql, Vec::new()).await?;
-        }
-        self.load(session).await?;
-        session.run(&self.statements.find, Vec::new()).await?;
-        let found = session.json(&self.statements.found, Vec::new()).await?;
-        let found: Vec<(usize, u64, Option<String>)> = read(&found)?;
+    /// Finds the rows and judges them.
+    async fn find(&mut self, session: &mut dyn Session, access: Access) -> Result<(), TargetError> {
         let mut seen = vec![false; self.wanted.len()];
-        let mut spared = Vec::new();
-        for (n, rows, guard) in found {
-            let Some((_, _, position)) = self.wanted.get(n) else { return Err(unreadable()) };
-            if std::mem::replace(&mut seen[n], true) {
-                return Err(TargetError::Refused {
-                    code: "key_not_unique",
-                    message: format!("a key names several rows of {}; nothing was deleted", self.plan.table),
-                });
+        for row in self.way.find(session, &self.wanted, access).await? {
+            let position = self.position(row.n)?;
+            if std::mem::replace(&mut seen[row.n], true) {
+                return Err(not_unique(self.plan));
             }
-            let at = self.removals[*position].at;
-            match guard::judge(guard.as_deref(), self.plan.format, at) {
-                Verdict::Goes => self.going.push((*position, rows)),
+            let at = self.removals[position].at;
+            match guard::judge(row.guard.as_deref(), self.plan.format, at) {
+                Verdict::Goes => self.going.push(row),
                 Verdict::Stays => {
-                    self.told.push((*position, Effect::Newer));
-                    spared.push(n);
+                    self.told.push((position, Effect::Newer));
+                    self.spared.push(row.n);
                 }
                 Verdict::Unreadable => {
                     let guard = self.plan.guard.as_deref().unwrap_or_default();
                     let message = format!("the value in guard column {guard} is no time that can be read");
-                    self.told.push((*position, failed("guard_unreadable", &message)));
-                    spared.push(n);
+                    self.told.push((position, failed("guard_unreadable", &message)));
+                    self.spared.push(row.n);
                 }
-            }
-        }
-        if !spared.is_empty() {
-            session.run(&self.statements.spare, vec![Arg::Text(numbers(&spared))]).await?;
-        }
-        Ok(())
-    }
-
-    async fn load(&self, session: &mut dyn Session) -> Result<(), TargetError> {
-        let mut rest: &[(Vec<Arg>, Arg, usize)] = &self.wanted;
-        let mut number = 0;
-        for (rows, sql) in &self.statements.load {
-            while rest.len() >= *rows {
-                let (now, later) = rest.split_at(*rows);
-                let mut args = Vec::with_capacity(rows * (self.plan.key.len() + 2));
-                for (parts, at, _) in now {
-                    args.push(Arg::Integer(number));
-                    args.extend_from_slice(parts);
-                    args.push(at.clone());
-                    number += 1;
-                }
-                session.run(sql, args).await?;
-                rest = later;
             }
         }
         Ok(())
     }
 
-    /// Carries out the steps on what was found; the positions that are not as they should be afterwards.
-    async fn take(&self, session: &mut dyn Session, steps: &Steps) -> Result<Vec<usize>, TargetError> {
+    /// Takes what was found; the positions that are not as they should be afterwards.
+    async fn take(&mut self, session: &mut dyn Session) -> Result<Vec<usize>, TargetError> {
         if self.going.is_empty() {
             return Ok(Vec::new());
         }
-        let (own, before) = steps.run.split_last().expect("the table's own statement is always there");
-        for sql in before {
-            session.run(sql, Vec::new()).await?;
-        }
-        session.run(own, steps.values.clone()).await?;
-        let standing: Vec<usize> = read(&session.json(&steps.standing, steps.values.clone()).await?)?;
-        standing
-            .into_iter()
-            .map(|n| self.wanted.get(n).map(|(_, _, position)| *position).ok_or_else(unreadable))
-            .collect()
+        let way = self.way;
+        let standing = way.take(session, self.action, &self.wanted, &mut self.going, &self.spared).await?;
+        standing.into_iter().map(|n| self.position(n)).collect()
     }
 
     fn settle(self) -> impl Iterator<Item = (usize, Effect)> {
         let deletes = self.action == Action::Delete;
-        let going = self.going.into_iter();
-        let going = going.map(move |(position, rows)| {
-            (position, if deletes { Effect::Removed { rows } } else { Effect::Deactivated })
+        let wanted = self.wanted;
+        let going = self.going.into_iter().map(move |Found { n, rows, .. }| {
+            (wanted[n].position, if deletes { Effect::Removed { rows } } else { Effect::Deactivated })
         });
         self.told.into_iter().chain(going)
     }
 }
 
-fn numbers(numbers: &[usize]) -> String {
-    let texts: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-    format!("[{}]", texts.join(","))
+/// One key names several rows: which of them was meant cannot be known.
+pub fn not_unique(plan: &Plan) -> TargetError {
+    TargetError::Refused {
+        code: "key_not_unique",
+        message: format!("a key names several rows of {}; nothing was deleted", plan.table),
+    }
 }
 
 /// Reads what one of our own statements answered.
@@ -323,11 +291,11 @@ pub async fn mirrored(
     prepared: &Prepared,
     entity: &Entity,
 ) -> Result<u64, TargetError> {
-    let Some((_, statements)) = prepared_for(prepared, entity)? else { return Ok(0) };
+    let Some((_, way)) = prepared_for(prepared, entity)? else { return Ok(0) };
     session.begin(Access::Read).await?;
     let result = async {
         let mut total = 0;
-        for sql in &statements.mirrored {
+        for sql in way.mirrored() {
             let counts: Vec<u64> = read(&session.json(sql, Vec::new()).await?)?;
             total += counts.into_iter().sum::<u64>();
         }

@@ -71,7 +71,9 @@ impl Report {
             RelationKind::View | RelationKind::Other => {
                 "is a view or a virtual table: a deletion from it may leave the row where it lives"
             }
-            RelationKind::Materialized => "is a materialized view: it holds copies, and nothing can be deleted from it",
+            RelationKind::Materialized => {
+                "is a materialized view: it holds copies, and nothing can be deleted from it"
+            }
             RelationKind::Foreign => {
                 "is a foreign table: another server deletes, which may do so without our transaction"
             }

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 
 use super::catalogue::Catalogue;
 use super::key::Arg;
+use super::plan::Plan;
+use super::way::Way;
 use crate::targets::TargetError;
 
 /// The text of a statement; the same text is prepared once for a connection.
@@ -29,6 +31,9 @@ pub trait Session: Send {
     /// # Errors
     /// The database cannot be asked. The errors of every function are classified by the dialect.
     async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError>;
+
+    /// How a plan is carried out here. `number` tells several plans of a connection apart.
+    fn way(&self, plan: &Plan, number: usize) -> Box<dyn Way>;
 
     /// Makes a table of this connection's own.
     async fn create(&mut self, sql: &Sql) -> Result<(), TargetError>;

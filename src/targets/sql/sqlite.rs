@@ -15,7 +15,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::catalogue::Catalogue;
 use super::key::Arg;
+use super::plan::Plan;
 use super::session::{Access, Session, Sql};
+use super::statements::Statements;
+use super::way::Way;
 use crate::targets::TargetError;
 use errors::classify;
 
@@ -136,6 +139,10 @@ impl Session for SqliteSession {
     async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError> {
         self.schema = self.schema_version().await?;
         catalogue::read(&mut self.connection, names).await.map_err(classify)
+    }
+
+    fn way(&self, plan: &Plan, number: usize) -> Box<dyn Way> {
+        Box::new(Statements::write(plan, number))
     }
 
     async fn create(&mut self, sql: &Sql) -> Result<(), TargetError> {

@@ -1,13 +1,15 @@
 //! That the indexes serve: a statement that reads a whole table is a hundred times slower than it may be.
 
 use super::*;
+use crate::targets::sql::statements::Statements;
 
 /// Every line of the query plans of a deletion.
 async fn explain(schema: &str, table: Table) -> Vec<String> {
     let mut bench = Bench::new(schema, table).await;
     bench.sql("PRAGMA foreign_keys = ON").await;
     let open = bench.target.take(&mut None).await.unwrap();
-    let (_, statements) = open.prepared[&Entity::new("listing")].as_ref().unwrap();
+    let (plan, _) = open.prepared[&Entity::new("listing")].as_ref().unwrap();
+    let statements = Statements::write(plan, 0);
     for sql in &statements.create {
         bench.sql(sql).await;
     }

@@ -119,8 +119,7 @@ impl Kind for Postgres {
         let text = |row: &PgRow, index: usize| {
             row.try_get_unchecked::<Option<String>, usize>(index).unwrap().unwrap_or("NULL".to_owned())
         };
-        let line =
-            |row: &PgRow| (0..row.len()).map(|index| text(row, index)).collect::<Vec<_>>().join("|");
+        let line = |row: &PgRow| (0..row.len()).map(|index| text(row, index)).collect::<Vec<_>>().join("|");
         rows.map(|rows| rows.iter().map(line).collect()).map_err(|error| error.to_string())
     }
 }

@@ -1,0 +1,92 @@
+//! The way by staging tables: the keys are loaded into one, the rows that they name are found into another,
+//! and every later statement goes by that.
+
+use async_trait::async_trait;
+
+use super::apply::read;
+use super::key::Arg;
+use super::session::{Access, Session, Sql};
+use super::statements::Statements;
+use super::way::{Found, Wanted, Way};
+use crate::domain::Action;
+use crate::targets::TargetError;
+
+#[async_trait]
+impl Way for Statements {
+    fn create(&self) -> &[Sql] {
+        &self.create
+    }
+
+    fn mirrored(&self) -> &[Sql] {
+        &self.mirrored
+    }
+
+    async fn find(
+        &self,
+        session: &mut dyn Session,
+        wanted: &[Wanted],
+        _: Access,
+    ) -> Result<Vec<Found>, TargetError> {
+        for sql in &self.empty {
+            session.run(sql, Vec::new()).await?;
+        }
+        load(self, session, wanted).await?;
+        session.run(&self.find, Vec::new()).await?;
+        let found = session.json(&self.found, Vec::new()).await?;
+        let found: Vec<(usize, u64, Option<String>)> = read(&found)?;
+        let found = found.into_iter();
+        Ok(found.map(|(n, rows, guard)| Found { n, rows, guard, references: Vec::new() }).collect())
+    }
+
+    async fn take(
+        &self,
+        session: &mut dyn Session,
+        action: Action,
+        _: &[Wanted],
+        _: &mut [Found],
+        spared: &[usize],
+    ) -> Result<Vec<usize>, TargetError> {
+        if !spared.is_empty() {
+            session.run(&self.spare, vec![Arg::Text(numbers(spared))]).await?;
+        }
+        let steps = match action {
+            Action::Delete => &self.delete,
+            _ => self.deactivate.as_ref().expect("asked for only where it is configured"),
+        };
+        let (own, before) = steps.run.split_last().expect("the table's own statement is always there");
+        for sql in before {
+            session.run(sql, Vec::new()).await?;
+        }
+        session.run(own, steps.values.clone()).await?;
+        read(&session.json(&steps.standing, steps.values.clone()).await?)
+    }
+}
+
+async fn load(
+    statements: &Statements,
+    session: &mut dyn Session,
+    wanted: &[Wanted],
+) -> Result<(), TargetError> {
+    let mut rest = wanted;
+    let mut number = 0;
+    for (rows, sql) in &statements.load {
+        while rest.len() >= *rows {
+            let (now, later) = rest.split_at(*rows);
+            let mut args = Vec::with_capacity(rows * (now[0].parts.len() + 2));
+            for Wanted { parts, at, .. } in now {
+                args.push(Arg::Integer(number));
+                args.extend_from_slice(parts);
+                args.push(at.clone());
+                number += 1;
+            }
+            session.run(sql, args).await?;
+            rest = later;
+        }
+    }
+    Ok(())
+}
+
+fn numbers(numbers: &[usize]) -> String {
+    let texts: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    format!("[{}]", texts.join(","))
+}
