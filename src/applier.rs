@@ -223,7 +223,8 @@ impl Applier {
                 number = leased.number,
                 tasks = leased.tasks.len()
             );
-            let applied = self.apply(&leased, cancel).instrument(span).await;
+            let mut leased = leased;
+            let applied = self.apply(&mut leased, cancel).instrument(span).await;
             let Some(applied) = applied else { return Ok(None) };
             let results = match applied {
                 Applied::Told(results) => results,
@@ -252,7 +253,7 @@ impl Applier {
     }
 
     /// Applies one batch, again and again while the target is down; `None` if cancelled meanwhile.
-    async fn apply(&self, leased: &Leased, cancel: &CancellationToken) -> Option<Applied> {
+    async fn apply(&self, leased: &mut Leased, cancel: &CancellationToken) -> Option<Applied> {
         let batch = Batch { number: leased.number, removals: leased.tasks.iter().map(removal).collect() };
         let mut failures = 0;
         loop {
@@ -270,13 +271,20 @@ impl Applier {
                 Err(error) => error,
             };
             failures += 1;
+            // What is absent at the next try may be gone by this one (I8).
+            leased.resumed |= matches!(error, TargetError::Unknown(_));
             self.metrics.target_up(self.target.name(), false);
             self.metrics.batch(self.target.name(), Ended::Failed, began.elapsed());
-            let wait = DOWN.wait(failures, &self.dice);
+            let halted = matches!(error, TargetError::Halted(_));
+            let wait = if halted { DOWN.cap } else { DOWN.wait(failures, &self.dice) };
             let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(
-                failures, retry_in_ms, %error, "not applied, will be tried again"
-            );
+            if halted {
+                tracing::error!(failures, retry_in_ms, %error, "the target needs a person; nothing is applied");
+            } else {
+                tracing::warn!(
+                    failures, retry_in_ms, %error, "not applied, will be tried again"
+                );
+            }
             cancel.run_until_cancelled(tokio::time::sleep(wait)).await?;
         }
     }

@@ -58,12 +58,18 @@ pub struct RecordFailure {
     pub retry: bool,
 }
 
-/// Why a batch failed. Whatever the variant, nothing of the batch has changed at the target.
+/// Why a batch failed. With every variant but `Unknown`, nothing of the batch has changed at the target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Down, locked, out of disk: the same batch may be tried again, without end.
+    /// Down, locked, busy: the same batch may be tried again, without end.
     #[error("target unavailable: {0}")]
     Unavailable(String),
+    /// Out of disk, or damaged: it needs a person soon, and no haste of ours. Nothing has changed.
+    #[error("target halted: {0}")]
+    Halted(String),
+    /// The answer to a commit was lost: the batch may have been carried out, and applying it again tells.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
     /// The target refused the batch and did not say for which record: try it in halves.
     #[error("batch refused ({code}): {message}")]
     Refused { code: &'static str, message: String },

@@ -41,7 +41,7 @@ impl Target {
 /// A replica in a SQL database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sql {
-    /// `sqlite://…`; may carry a password, and is therefore a secret.
+    /// `sqlite://…`, `postgres://…` or `mysql://…`; may carry a password, and is therefore a secret.
     pub url: Secret,
     pub entities: BTreeMap<Entity, Table>,
 }

@@ -11,6 +11,7 @@ mod check;
 mod guard;
 mod key;
 mod plan;
+mod postgres;
 mod session;
 mod sqlite;
 mod staged;
@@ -20,29 +21,41 @@ mod words;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::{Batch, Effect, Finding, Removal, Target, TargetError};
 use crate::config;
 use crate::config::target::{Child, Table};
 use crate::domain::Entity;
 use apply::Prepared;
+use catalogue::Catalogue;
 use plan::Plan;
-use session::Session;
-use sqlite::Place;
+use session::{Place, Session};
 
 /// How often something is done anew with plans for the schema as it is now. Whoever changes it again and again
 /// gets the error.
 const TRIES: Range<u8> = 0..2;
 
+/// The dialect that an address is written for.
+fn place(url: &str) -> Result<Box<dyn Place>, TargetError> {
+    match Url::parse(url).ok().filter(|url| url.scheme().starts_with("postgres")) {
+        Some(url) => Ok(Box::new(postgres::Place::parse(&url)?)),
+        None => Ok(Box::new(sqlite::Place::parse(url)?)),
+    }
+}
+
 /// A SQL replica as a target. One connection, since one writer at a time is all that SQLite has.
 pub struct SqlTarget {
     name: String,
-    place: Place,
+    place: Box<dyn Place>,
     entities: BTreeMap<Entity, Table>,
     open: Mutex<Option<Open>>,
+    /// The last catalogue that plans were made from.
+    seen: std::sync::Mutex<Option<Catalogue>>,
 }
 
 /// A connection with everything that was made for it.
@@ -61,9 +74,10 @@ impl SqlTarget {
         let url = url.map_err(|_| TargetError::Misconfigured("the url is not UTF-8".to_owned()))?;
         Ok(Self {
             name: name.to_owned(),
-            place: Place::parse(url)?,
+            place: place(url)?,
             entities: config.entities.clone(),
             open: Mutex::new(None),
+            seen: std::sync::Mutex::new(None),
         })
     }
 
@@ -89,7 +103,7 @@ impl SqlTarget {
         if let Some(open) = slot.take() {
             return Ok(open);
         }
-        let mut session: Box<dyn Session> = Box::new(self.place.open().await?);
+        let mut session = self.place.open().await?;
         let catalogue = session.catalogue(&self.names()).await?;
         let mut prepared = Prepared::new();
         for (number, (entity, table)) in self.entities.iter().enumerate() {
@@ -104,7 +118,18 @@ impl SqlTarget {
             }
             prepared.insert(entity.clone(), plan);
         }
+        self.tell_changes(catalogue);
         Ok(Open { session, prepared })
+    }
+
+    /// A migration that deletions go on after is worth a line in the log: they may mean something else now.
+    fn tell_changes(&self, catalogue: Catalogue) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = seen.as_ref().map_or(Vec::new(), |before| catalogue.changes(before));
+        if !changes.is_empty() {
+            tracing::warn!(target = self.name, changes = changes.join("; "), "the schema has changed");
+        }
+        *seen = Some(catalogue);
     }
 
     /// Puts a connection back unless what happened may have been its fault; `None` if it is to be done anew,

@@ -97,6 +97,30 @@ impl Field<'_> {
     }
 }
 
+/// Schemes of the servers that a replica may live in.
+const SERVERS: [&str; 4] = ["postgres", "postgresql", "mysql", "mariadb"];
+
+impl Field<'_> {
+    /// The address of a replica: an SQLite file, or a database of a server.
+    pub(super) fn database_url(&self, text: &str) -> Option<()> {
+        if text.starts_with("sqlite:") {
+            return self.sqlite_path(text).map(drop);
+        }
+        let mend =
+            "write \"sqlite://PATH\", \"postgres://USER@HOST/DATABASE\" or \"mysql://USER@HOST/DATABASE\"";
+        let url = Url::parse(text).ok().filter(|url| SERVERS.contains(&url.scheme()));
+        let Some(url) = url else { return self.fault("is not the URL of a database", mend) };
+        let told = |names: &[&str]| url.query_pairs().any(|(name, _)| names.contains(&&*name));
+        if url.path().trim_matches('/').is_empty() && !told(&["dbname"]) {
+            return self.fault("names no database", "write its name behind the host, like /replica");
+        }
+        if url.host_str().is_none_or(str::is_empty) && !told(&["host", "hostaddr", "socket"]) {
+            return self.fault("names no host", mend);
+        }
+        Some(())
+    }
+}
+
 impl Section<'_> {
     /// Pointers that may be left out.
     pub(super) fn pointers(&self, key: &'static str) -> Pointers {

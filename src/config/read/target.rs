@@ -41,8 +41,7 @@ pub(super) fn target(name: &str, field: &Field<'_>) -> Option<Target> {
 }
 
 fn sql(section: &Section<'_>) -> Option<Sql> {
-    let mend =
-        "name the database: url = \"sqlite://data/replica.db\", { env = \"NAME\" } or { file = \"…\" }";
+    let mend = "name the database: url = \"sqlite://data/replica.db\", \"postgres://…\", { env = \"NAME\" } or { file = \"…\" }";
     let url = section.required("url", mend, url);
     let entities = entities(section, table);
     Some(Sql { url: url?, entities: entities? })
@@ -52,7 +51,9 @@ fn sql(section: &Section<'_>) -> Option<Sql> {
 fn url(field: &Field<'_>) -> Option<Secret> {
     let secret = match &field.node.value {
         Toml::Text(text) => {
-            if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
+            let secret =
+                |url: Url| url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
+            if Url::parse(text).is_ok_and(secret) {
                 let mend = "write url = { env = \"NAME\" } or { file = \"…\" } instead";
                 return field.fault("holds a password", mend);
             }
@@ -60,11 +61,11 @@ fn url(field: &Field<'_>) -> Option<Secret> {
         }
         Toml::Table(_) => field.secret()?,
         _ => {
-            let mend = "write url = \"sqlite://…\", { env = \"NAME\" } or { file = \"…\" }";
+            let mend = "write url = \"sqlite://…\", \"postgres://…\", { env = \"NAME\" } or { file = \"…\" }";
             return field.unexpected("a string or a table", mend);
         }
     };
-    field.sqlite_path(secret.expose_str().unwrap_or_default())?;
+    field.database_url(secret.expose_str().unwrap_or_default())?;
     Some(secret)
 }
 

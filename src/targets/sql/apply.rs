@@ -49,9 +49,16 @@ pub async fn apply(
                 session.rollback().await?;
                 spared.extend(positions);
             }
+            // Whoever asks for the outcome must not wait for a connection that is gone.
+            Err(error @ TargetError::Unknown(_)) => return Err(error),
             Err(error) => {
-                session.rollback().await?;
-                return Err(error);
+                let undone = session.rollback().await;
+                // A connection is used again after a refusal alone, and then must have nothing open.
+                return Err(if matches!(error, TargetError::Refused { .. }) {
+                    undone.err().unwrap_or(error)
+                } else {
+                    error
+                });
             }
         }
     }

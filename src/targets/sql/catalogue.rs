@@ -111,8 +111,12 @@ pub enum RelationKind {
 pub struct Relation {
     /// Unique in the catalogue; with its schema where the name alone would mean another relation or none.
     pub name: String,
+    /// The name with its schema, where there are schemas and `name` has none.
+    pub qualified: Option<String>,
     /// The name as SQL reads it, qualified so that nothing hides it.
     pub sql: String,
+    /// Whether we may change its rows at all.
+    pub writable: bool,
     pub kind: RelationKind,
     /// The name under which a hidden row number can be had; the shortest way to a row.
     pub row_id: Option<&'static str>,
@@ -152,8 +156,10 @@ pub struct Column {
 /// How values of a column are written and compared, in a dialect whose types are strict; else empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Typed {
-    /// The column's own type.
+    /// The column's own type, without its length or precision: a value that does not fit is refused.
     pub own: String,
+    /// The same with them: a value is made to fit.
+    pub declared: String,
     /// The type that a key is compared as: wide enough for every key, and served by the column's indexes.
     pub cast: String,
     /// The equality of that type.
@@ -194,7 +200,11 @@ impl Catalogue {
     /// databases tell these apart, and none is to be guessed.
     #[must_use]
     pub fn relation(&self, name: &str) -> Option<&Relation> {
-        named(&self.relations, name, |relation| &relation.name)
+        let qualified = || {
+            let is = |of: &Option<String>| of.as_ref().is_some_and(|of| of == name);
+            self.relations.iter().find(|relation| is(&relation.qualified))
+        };
+        named(&self.relations, name, |relation| &relation.name).or_else(qualified)
     }
 
     /// Foreign keys that refer to the table, with the table that each belongs to.

@@ -22,8 +22,8 @@ pub struct Plan {
     pub guard: Option<String>,
     /// How the table writes times.
     pub format: TimeFormat,
-    pub deleted_at: Option<String>,
-    pub deactivate: Vec<(String, Value)>,
+    pub deleted_at: Option<Field>,
+    pub deactivate: Vec<(Field, Value)>,
     pub children: Vec<Node>,
 }
 
@@ -78,7 +78,7 @@ impl Plan {
             }
         }
         let deactivate = table.deactivate.iter();
-        let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?.name, value.clone())));
+        let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?, value.clone())));
         let guard = table.guard.as_ref();
         let rows_go = table.deleted_at.is_none();
         let mut references = Vec::new();
@@ -94,11 +94,7 @@ impl Plan {
             locator: locator(relation, &key),
             guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
-            deleted_at: table
-                .deleted_at
-                .as_ref()
-                .map(|name| field(relation, name).map(|field| field.name))
-                .transpose()?,
+            deleted_at: table.deleted_at.as_ref().map(|name| field(relation, name)).transpose()?,
             deactivate: deactivate.collect::<Result<_, String>>()?,
             children: nodes(catalogue, relation, &table.children, rows_go, &mut Vec::new())?,
             references,

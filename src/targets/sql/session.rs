@@ -23,6 +23,16 @@ pub enum Access {
     Write,
 }
 
+/// Where a database is.
+#[async_trait]
+pub trait Place: Send + Sync {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The database cannot be reached now, or refuses us.
+    async fn open(&self) -> Result<Box<dyn Session>, TargetError>;
+}
+
 /// A connection. Dropping it undoes what is not committed.
 #[async_trait]
 pub trait Session: Send {

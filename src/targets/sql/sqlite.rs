@@ -56,13 +56,15 @@ impl Place {
             .disable_statement_logging();
         Ok(Self(options))
     }
+}
 
-    /// # Errors
-    /// The file cannot be opened now.
-    pub async fn open(&self) -> Result<SqliteSession, TargetError> {
+#[async_trait]
+impl super::session::Place for Place {
+    async fn open(&self) -> Result<Box<dyn Session>, TargetError> {
         let connection = self.0.connect().await.map_err(classify)?;
         let file = self.0.get_filename().to_owned();
-        Ok(SqliteSession { connection, schema: 0, opened: identity(&file), file, queued: Queued::default() })
+        let (opened, queued) = (identity(&file), Queued::default());
+        Ok(Box::new(SqliteSession { connection, schema: 0, opened, file, queued }))
     }
 }
 

@@ -146,7 +146,7 @@ impl Writer<'_> {
         let guard = plan.guard.as_ref().map_or("NULL".to_owned(), |guard| format!("p.{guard}"));
         values.extend(["b.n".to_owned(), "b.at".to_owned(), guard, self.rows_taken()]);
         let living =
-            plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" AND p.{column} IS NULL"));
+            plan.deleted_at.as_ref().map_or(String::new(), |field| format!(" AND p.{} IS NULL", field.name));
         format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} b {DRIVES} {} p ON {}{living}",
             self.found,
@@ -177,7 +177,7 @@ impl Writer<'_> {
                 step(child, &parents, &mut run);
             }
         }
-        let (own, standing) = match &plan.deleted_at {
+        let (own, standing) = match plan.deleted_at.as_ref().map(|field| &field.name) {
             None => (format!("DELETE FROM {} WHERE {}", plan.table, self.rows_found()), String::new()),
             Some(column) => (
                 format!(
@@ -204,7 +204,7 @@ impl Writer<'_> {
 
     fn deactivate(&self) -> Steps {
         let (mut set, mut differs, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for (column, value) in &self.plan.deactivate {
+        for (Field { name: column, .. }, value) in &self.plan.deactivate {
             let fixed = match value {
                 Value::Now => None,
                 Value::Null => Some(Arg::Null),
@@ -266,7 +266,7 @@ impl Writer<'_> {
     fn mirrored(&self) -> Vec<Sql> {
         let plan = self.plan;
         let living =
-            plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE {column} IS NULL"));
+            plan.deleted_at.as_ref().map_or(String::new(), |field| format!(" WHERE {} IS NULL", field.name));
         let mut counts = vec![
             words::gathered("rows", &format!("(SELECT count(*) AS rows FROM {}{living})", plan.table)).into(),
         ];

@@ -38,7 +38,19 @@ pub async fn read(connection: &mut SqliteConnection, names: &[&str]) -> Result<C
         let sql = words::table(&name);
         relations.insert(
             name.clone(),
-            Relation { name, sql, kind, row_id, columns, indexes, foreign_keys, triggers, remarks },
+            Relation {
+                name,
+                qualified: None,
+                sql,
+                writable: true,
+                kind,
+                row_id,
+                columns,
+                indexes,
+                foreign_keys,
+                triggers,
+                remarks,
+            },
         );
     }
     let names = serde_json::Value::from(names).to_string();

@@ -1,0 +1,142 @@
+//! What PostgreSQL alone has to say about a table: rules, row security, partitions, inheritance, privileges.
+
+use std::collections::BTreeMap;
+
+use sqlx::postgres::PgConnection;
+use sqlx::{Error, Row};
+
+use super::{Relation, rows};
+use crate::targets::Severity;
+use crate::targets::sql::catalogue::Remark;
+
+/// Rules of deletions and updates.
+const RULES: &str = "SELECT ev_class::pg_catalog.int8,
+      pg_catalog.string_agg(rulename::pg_catalog.text, ', ' ORDER BY rulename)
+    FROM pg_catalog.pg_rewrite WHERE ev_class = ANY ($1::pg_catalog.oid[]) AND ev_type IN ('2', '4')
+      AND ev_enabled <> 'D' GROUP BY 1";
+
+const TABLES: &str = "SELECT c.oid::pg_catalog.int8, pg_catalog.row_security_active(c.oid),
+      c.relispartition, c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h
+        WHERE h.inhparent = c.oid AND NOT c.relispartition),
+      pg_catalog.has_table_privilege(c.oid, 'SELECT'), pg_catalog.has_table_privilege(c.oid, 'UPDATE'),
+      pg_catalog.has_table_privilege(c.oid, 'DELETE'), current_user::pg_catalog.text,
+      c.relpersistence::pg_catalog.text
+    FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
+
+/// Tables beside a partitioned one that have all of its columns, and belong to nothing.
+const DETACHED: &str = "SELECT p.oid::pg_catalog.int8,
+      pg_catalog.string_agg(c.relname::pg_catalog.text, ', ' ORDER BY c.relname)
+    FROM pg_catalog.pg_class p JOIN pg_catalog.pg_class c ON c.relnamespace = p.relnamespace
+      AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.oid <> p.oid
+    WHERE p.relkind = 'p' AND p.oid = ANY ($1::pg_catalog.oid[])
+      AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.oid AND a.attnum > 0
+        AND NOT a.attisdropped AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b
+          WHERE b.attrelid = c.oid AND b.attname = a.attname AND b.atttypid = a.atttypid
+            AND NOT b.attisdropped))
+    GROUP BY 1";
+
+/// # Errors
+/// As the driver gives them.
+pub async fn read(
+    connection: &mut PgConnection,
+    relations: &mut BTreeMap<i64, Relation>,
+    oids: &str,
+) -> Result<(), Error> {
+    for row in rows(connection, RULES, oids.to_owned()).await? {
+        let Some(relation) = relations.get_mut(&row.try_get(0)?) else { continue };
+        let (name, rules): (_, String) = (relation.name.clone(), row.try_get(1)?);
+        relation.remarks.push(Remark {
+            severity: Severity::Fault,
+            what: format!("rules of table {name:?} ({rules}) rewrite the deletion into something else: it is refused, since what it did could not be told"),
+            mend: "replace the rule by a trigger, or name the table that it writes to".to_owned(),
+        });
+    }
+    for row in rows(connection, TABLES, oids.to_owned()).await? {
+        let Some(relation) = relations.get_mut(&row.try_get(0)?) else { continue };
+        let facts = Facts {
+            secured: row.try_get(1)?,
+            partition: row.try_get(2)?,
+            inherited: row.try_get(3)?,
+            privileges: [row.try_get(4)?, row.try_get(5)?, row.try_get(6)?],
+            user: row.try_get(7)?,
+            unlogged: row.try_get::<&str, _>(8)? == "u",
+        };
+        let remarks = facts.remarks(relation);
+        relation.remarks.extend(remarks);
+    }
+    for row in rows(connection, DETACHED, oids.to_owned()).await? {
+        let Some(relation) = relations.get_mut(&row.try_get(0)?) else { continue };
+        let (name, tables): (_, String) = (relation.name.clone(), row.try_get(1)?);
+        relation.remarks.push(Remark {
+            severity: Severity::Warning,
+            what: format!("{tables} look like partitions that were detached from {name:?}: a record whose row is in there is told as not found, and its row stays"),
+            mend: "attach them again, drop them, or move them to another schema".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+struct Facts {
+    secured: bool,
+    partition: bool,
+    inherited: bool,
+    /// SELECT, UPDATE, DELETE.
+    privileges: [bool; 3],
+    user: String,
+    unlogged: bool,
+}
+
+impl Facts {
+    fn remarks(&self, relation: &Relation) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        let mut say = |severity, what: String, mend: String| remarks.push(Remark { severity, what, mend });
+        let (name, user) = (&relation.name, super::quoted(&self.user));
+        if self.secured {
+            say(
+                Severity::Fault,
+                format!(
+                    "row security hides rows of {name:?} from this user: the database refuses every statement, since a hidden row would look like one that is gone"
+                ),
+                format!("ALTER ROLE {user} BYPASSRLS; or connect as the owner of the table"),
+            );
+        }
+        if self.partition {
+            say(
+                Severity::Warning,
+                format!(
+                    "{name:?} is one partition of another table: rows in the others are told as not found"
+                ),
+                "name the partitioned table".to_owned(),
+            );
+        }
+        if self.inherited {
+            say(
+                Severity::Warning,
+                format!(
+                    "other tables inherit from {name:?}: their rows go too, and no index keeps a key unique over all of them"
+                ),
+                "name the tables one by one, or partition instead".to_owned(),
+            );
+        }
+        if self.unlogged {
+            say(
+                Severity::Note,
+                format!("{name:?} is UNLOGGED: it is empty after a crash of the server"),
+                "nothing, if that is meant".to_owned(),
+            );
+        }
+        let missing = ["SELECT", "UPDATE", "DELETE"].into_iter().zip(self.privileges);
+        let missing: Vec<&str> = missing.filter(|(_, has)| !has).map(|(name, _)| name).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            say(
+                Severity::Warning,
+                format!(
+                    "this user may not {missing} on {name:?}: deletions that need it fail (a row is locked before it goes, which needs UPDATE)"
+                ),
+                format!("GRANT {missing} ON {} TO {user};", relation.sql),
+            );
+        }
+        remarks
+    }
+}
