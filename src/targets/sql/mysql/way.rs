@@ -1,0 +1,122 @@
+//! The way by JSON: the keys of a batch are one argument, and so are the rows that were found by them.
+//!
+//! `b` is the argument as a table, `p` the row that a key of it names, `c`, `cc`, … the rows that belong to it.
+//! Every join says which side is walked first: the servers guess that a JSON text has 40 rows, and would read whole
+//! tables for more of them.
+
+mod texts;
+
+use async_trait::async_trait;
+
+use super::super::apply::read;
+use super::super::key::Arg;
+use super::super::plan::Plan;
+use super::super::session::{Access, Session, Sql};
+use super::super::way::{Found, Wanted, Way};
+use crate::domain::Action;
+use crate::targets::TargetError;
+use texts::Texts;
+
+pub struct JsonWay(Texts);
+
+impl JsonWay {
+    pub fn write(plan: &Plan) -> Self {
+        Self(Texts::write(plan))
+    }
+}
+
+#[async_trait]
+impl Way for JsonWay {
+    fn create(&self) -> &[Sql] {
+        &[]
+    }
+
+    fn mirrored(&self) -> &[Sql] {
+        &self.0.mirrored
+    }
+
+    async fn find(
+        &self,
+        session: &mut dyn Session,
+        wanted: &[Wanted],
+        access: Access,
+    ) -> Result<Vec<Found>, TargetError> {
+        let keys: Vec<serde_json::Value> = wanted.iter().map(|wanted| parts(wanted).into()).collect();
+        let keys = Arg::Text(serde_json::Value::from(keys).to_string());
+        let find = if access == Access::Write { &self.0.find } else { &self.0.look };
+        let answer = session.json(find, vec![keys.clone()]).await?;
+        let mut found = read::<Vec<(usize, u8, Option<String>, Vec<Option<String>>)>>(&answer)?
+            .into_iter()
+            .map(|(n, guarded, guard, references)| {
+                // What is there and no text is no time either, and must not count as none.
+                let guard = (guarded == 1).then(|| guard.unwrap_or_default());
+                Found { n, rows: 1, guard, references }
+            })
+            .collect::<Vec<_>>();
+        if let (Some(count), false) = (&self.0.count, found.is_empty()) {
+            // A statement of its own: what the first one sees of other tables is older than its locks.
+            let counts: Vec<(usize, u64)> = read(&session.json(count, vec![keys]).await?)?;
+            let mut rows = vec![1; wanted.len()];
+            for (n, count) in counts {
+                if let Some(place) = rows.get_mut(n) {
+                    *place = count;
+                }
+            }
+            for row in &mut found {
+                row.rows = rows.get(row.n).copied().unwrap_or(1);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn take(
+        &self,
+        session: &mut dyn Session,
+        action: Action,
+        wanted: &[Wanted],
+        going: &mut [Found],
+        _: &[usize],
+    ) -> Result<Vec<usize>, TargetError> {
+        // In key order again, in which they were found: the servers walk the first table of a join.
+        going.sort_unstable_by_key(|row| row.n);
+        let rows: Option<Vec<_>> = going.iter().map(|row| wanted.get(row.n).map(|it| line(it, row))).collect();
+        let rows = Arg::Text(serde_json::Value::from(rows.unwrap_or_default()).to_string());
+        let steps = match action {
+            Action::Delete => &self.0.delete,
+            _ => self.0.deactivate.as_ref().expect("asked for only where it is configured"),
+        };
+        for (sql, values) in &steps.run {
+            let args = std::iter::once(rows.clone()).chain(values.iter().cloned()).collect();
+            session.run(sql, args).await?;
+        }
+        let mut standing = Vec::new();
+        for (sql, values) in &steps.standing {
+            let args = std::iter::once(rows.clone()).chain(values.iter().cloned()).collect();
+            standing.extend(read::<Vec<usize>>(&session.json(sql, args).await?)?);
+        }
+        standing.sort_unstable();
+        standing.dedup();
+        Ok(standing.into_iter().filter_map(|index| going.get(index)).map(|row| row.n).collect())
+    }
+}
+
+fn parts(wanted: &Wanted) -> Vec<serde_json::Value> {
+    wanted.parts.iter().map(value).collect()
+}
+
+/// A row of the second argument: the key, the time to write, the guard, and what children refer to.
+fn line(wanted: &Wanted, found: &Found) -> serde_json::Value {
+    let mut line = parts(wanted);
+    line.push(value(&wanted.at));
+    line.push(found.guard.clone().into());
+    line.extend(found.references.iter().cloned().map(Into::into));
+    line.into()
+}
+
+fn value(arg: &Arg) -> serde_json::Value {
+    match arg {
+        Arg::Null => serde_json::Value::Null,
+        Arg::Integer(number) => (*number).into(),
+        Arg::Text(text) => text.as_str().into(),
+    }
+}

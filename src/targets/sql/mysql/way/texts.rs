@@ -1,0 +1,320 @@
+//! The texts of a plan's statements, made once for a connection and constant from then on.
+//!
+//! Each takes one JSON text first. That of `find` is `[[part, …], …]`; that of the others has after the parts of
+//! each key the time to write, the guard that was judged, and the values that children refer to.
+
+use super::super::super::catalogue::Affinity;
+use super::super::super::key::Arg;
+use super::super::super::plan::{Fate, Field, Node, Plan};
+use super::super::super::session::Sql;
+use super::super::catalogue::columns::{CHARSET, TIME};
+use crate::config::target::Value;
+
+/// The tables of a join, walked in this order.
+const DRIVES: &str = "STRAIGHT_JOIN";
+/// Statements with the values that follow the JSON text.
+type Statement = (Sql, Vec<Arg>);
+
+pub struct Texts {
+    /// Answers `[n, whether there is a guard, guard, [reference, …]]` for each row, and locks it.
+    pub find: Sql,
+    /// The same without locks.
+    pub look: Sql,
+    /// Answers `[n, rows]`; `None` if nothing goes along.
+    pub count: Option<Sql>,
+    pub delete: Steps,
+    /// `None`: deactivations do not concern the table.
+    pub deactivate: Option<Steps>,
+    /// Each answers with a number of rows.
+    pub mirrored: Vec<Sql>,
+}
+
+pub struct Steps {
+    /// In order, children before their parents. The last one is the table's own.
+    pub run: Vec<Statement>,
+    /// Each answers with the place of each row that is not as it should be afterwards (I12).
+    pub standing: Vec<Statement>,
+}
+
+struct Writer<'a> {
+    plan: &'a Plan,
+}
+
+impl Texts {
+    pub fn write(plan: &Plan) -> Self {
+        let writer = Writer { plan };
+        let look = writer.look();
+        Self {
+            find: format!("{look} FOR UPDATE").into(),
+            look: look.into(),
+            count: writer.count(),
+            delete: writer.delete(),
+            deactivate: (!plan.deactivate.is_empty()).then(|| writer.deactivate()),
+            mirrored: writer.mirrored(),
+        }
+    }
+}
+
+/// The argument as the table `b`, with a row number and these columns.
+fn argument(columns: &[String]) -> String {
+    let columns: String = columns.iter().map(|column| format!(", {column}")).collect();
+    format!("JSON_TABLE(?, '$[*]' COLUMNS (n FOR ORDINALITY{columns})) AS b")
+}
+
+/// A value of the argument twice: as the column `k` that the index of `field` serves, and as the value `x` itself.
+fn declared(field: &Field, place: usize, (k, x): (&str, &str)) -> [String; 2] {
+    let typed = &field.typed;
+    [format!("{k} {} PATH '$[{place}]'", typed.own), format!("{x} {} PATH '$[{place}]'", typed.cast)]
+}
+
+/// `column` holds exactly that value.
+fn is(field: &Field, column: &str, (k, x): (&str, &str)) -> String {
+    match field.affinity {
+        Affinity::Integer | Affinity::Decimal => format!("{column} = b.{k} AND {column} = b.{x}"),
+        _ => format!("{column} = b.{k} AND {} = CAST(b.{x} AS BINARY)", bytes(column)),
+    }
+}
+
+/// The time to write, as a column of this type reads it.
+fn moment(column: &Field) -> &'static str {
+    if column.typed.own == TIME { "REPLACE(REPLACE(b.t, 'T', ' '), 'Z', '')" } else { "b.t" }
+}
+
+/// The bytes of a text in the one charset in which two texts are compared.
+fn bytes(column: &str) -> String {
+    format!("CAST(CONVERT({column} USING utf8mb4) AS BINARY)")
+}
+
+/// `here` of a child holds exactly what `above` of its parent does. The parent's value takes the child's charset and
+/// collation, so that the child's index serves.
+fn refers(here: &Field, column: &str, above: &str) -> String {
+    match here.typed.own.split_once(CHARSET) {
+        Some((_, charset)) => {
+            let (exact_here, exact_above) = (bytes(column), bytes(above));
+            format!("{column} = CONVERT({above} USING {charset} AND {exact_here} = {exact_above}", charset = charset.replacen(" COLLATE ", ") COLLATE ", 1))
+        }
+        None => format!("{column} = {above}"),
+    }
+}
+
+impl Writer<'_> {
+    fn keys(&self) -> Vec<String> {
+        let fields = self.plan.key.iter().enumerate();
+        fields
+            .flat_map(|(place, field)| declared(field, place, (&format!("k{place}"), &format!("x{place}"))))
+            .collect()
+    }
+
+    fn key_matches(&self) -> String {
+        let fields = self.plan.key.iter().enumerate();
+        let parts = fields.map(|(place, field)| {
+            is(field, &format!("p.{}", field.name), (&format!("k{place}"), &format!("x{place}")))
+        });
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The rows that the keys name, with the clause for those that are not marked as deleted.
+    fn rows(&self, further: &[String]) -> String {
+        let plan = self.plan;
+        let mut columns = self.keys();
+        columns.extend_from_slice(further);
+        format!("{} {DRIVES} {} p ON {}", argument(&columns), plan.table, self.key_matches())
+    }
+
+    fn living(&self) -> String {
+        self.plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE p.{} IS NULL", column.name))
+    }
+
+    fn look(&self) -> String {
+        let plan = self.plan;
+        let guard = plan.guard.as_ref().map_or(("0".to_owned(), "NULL".to_owned()), |guard| {
+            (format!("IF(p.{guard} IS NULL, 0, 1)"), format!("CAST(p.{guard} AS CHAR)"))
+        });
+        let references = plan.references.iter().map(|field| format!("CAST(p.{} AS CHAR)", field.name));
+        let references = references.collect::<Vec<_>>().join(", ");
+        format!(
+            "SELECT JSON_ARRAY(b.n - 1, {}, {}, JSON_ARRAY({references})) FROM {}{}",
+            guard.0,
+            guard.1,
+            self.rows(&[]),
+            self.living()
+        )
+    }
+
+    fn count(&self) -> Option<Sql> {
+        let mut terms = vec!["1".to_owned()];
+        for child in &self.plan.children {
+            count(child, "p", ("", ""), &mut terms);
+        }
+        (terms.len() > 1).then(|| {
+            let (rows, living) = (self.rows(&[]), self.living());
+            format!("SELECT JSON_ARRAY(b.n - 1, {}) FROM {rows}{living}", terms.join(" + ")).into()
+        })
+    }
+
+    /// The column of the argument with the time to write, and its place.
+    fn time(&self) -> String {
+        format!("t VARCHAR(64){CHARSET}utf8mb4 PATH '$[{}]'", self.plan.key.len())
+    }
+
+    /// The guard is still what was judged (I3). It was locked since; that nothing of ours changed it is seen here.
+    fn judged(&self) -> (Vec<String>, String) {
+        let column = format!("g VARCHAR(128){CHARSET}utf8mb4 PATH '$[{}]'", self.plan.key.len() + 1);
+        match &self.plan.guard {
+            None => (Vec::new(), String::new()),
+            Some(guard) => {
+                let same = format!(" AND CAST(CAST(p.{guard} AS CHAR) AS BINARY) <=> CAST(b.g AS BINARY)");
+                (vec![column], same)
+            }
+        }
+    }
+
+    fn delete(&self) -> Steps {
+        let plan = self.plan;
+        let (mut run, mut standing) = (Vec::new(), Vec::new());
+        for child in &plan.children {
+            if child.fate == Fate::Cascade {
+                continue;
+            }
+            let from = self.children(child);
+            step(child, &from, "c", &mut run);
+            if matches!(child.fate, Fate::Delete | Fate::Nullify) {
+                standing.push(plain(format!("SELECT CAST(b.n - 1 AS CHAR) FROM {from}")));
+            }
+        }
+        let (mut further, same) = self.judged();
+        match &plan.deleted_at {
+            None => {
+                let rows = self.rows(&further);
+                run.push(plain(format!("DELETE p FROM {rows}{same}")));
+                standing.push(plain(format!("SELECT CAST(b.n - 1 AS CHAR) FROM {}", self.rows(&[]))));
+            }
+            Some(column) => {
+                further.push(self.time());
+                let rows = self.rows(&further);
+                let set = format!("p.{} = {}{}", column.name, moment(column), self.guard_kept());
+                let column = &column.name;
+                run.push(plain(format!("UPDATE {rows}{same} SET {set} WHERE p.{column} IS NULL")));
+                standing.push(plain(format!("SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE p.{column} IS NULL", self.rows(&[]))));
+            }
+        }
+        Steps { run, standing }
+    }
+
+    fn deactivate(&self) -> Steps {
+        let (mut set, mut differs, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (column, value) in &self.plan.deactivate {
+            let fixed = match value {
+                Value::Now => None,
+                Value::Null => Some(Arg::Null),
+                Value::Bool(flag) => Some(Arg::Integer(i64::from(*flag))),
+                Value::Integer(number) => Some(Arg::Integer(*number)),
+                Value::Text(text) => Some(Arg::Text(text.clone())),
+            };
+            if let Some(fixed) = fixed {
+                values.push(fixed);
+                set.push(format!("p.{} = ?", column.name));
+                differs.push(format!("NOT (p.{} <=> ?)", column.name));
+            } else {
+                set.push(format!("p.{} = {}", column.name, moment(column)));
+                // The column may keep it in its own way, and rounded.
+                differs.push(format!("p.{} IS NULL", column.name));
+            }
+        }
+        let (mut further, same) = self.judged();
+        further.push(self.time());
+        let own = format!("UPDATE {}{same} SET {}{}", self.rows(&further), set.join(", "), self.guard_kept());
+        let left = format!("SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE {}", self.rows(&[]), differs.join(" OR "));
+        Steps { run: vec![(own.into(), values.clone())], standing: vec![(left.into(), values)] }
+    }
+
+    /// A guard ON UPDATE CURRENT_TIMESTAMP would tell of our own mark as of news from upstream.
+    fn guard_kept(&self) -> String {
+        let kept = self.plan.guard.as_ref().filter(|guard| {
+            self.plan.deleted_at.as_ref().is_none_or(|column| column.name != **guard)
+                && !self.plan.deactivate.iter().any(|(column, _)| column.name == **guard)
+        });
+        kept.map_or(String::new(), |guard| format!(", p.{guard} = p.{guard}"))
+    }
+
+    /// The rows of a child of the table, by what the argument says that they refer to.
+    fn children(&self, child: &Node) -> String {
+        let (here, above) = (&child.columns[0], &child.link[0].1);
+        let place = self.plan.references.iter().position(|field| field.name == *above);
+        let place = place.expect("a plan lists every column that a configured child refers to");
+        let columns = declared(here, self.plan.key.len() + 2 + place, ("k", "x"));
+        let on = is(here, &format!("c.{}", here.name), ("k", "x"));
+        format!("{} {DRIVES} {} c ON {on}", argument(&columns), child.table)
+    }
+
+    fn mirrored(&self) -> Vec<Sql> {
+        let living =
+            self.plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE {} IS NULL", column.name));
+        let mut counts = vec![format!("SELECT CAST(COUNT(*) AS CHAR) FROM {}{living}", self.plan.table).into()];
+        for child in &self.plan.children {
+            belonging(child, &mut counts);
+        }
+        counts
+    }
+}
+
+fn plain(sql: String) -> Statement {
+    (sql.into(), Vec::new())
+}
+
+/// Deepest first: a row goes before the row that it refers to. `from` joins down to the rows of `node`, which are
+/// `alias`.
+fn step(node: &Node, from: &str, alias: &str, run: &mut Vec<Statement>) {
+    for child in &node.children {
+        // Only the database's own foreign keys, which it carries out itself, have several columns.
+        if let ([here], [(_, above)], true) =
+            (child.columns.as_slice(), child.link.as_slice(), child.fate != Fate::Cascade)
+        {
+            let below = format!("{alias}c");
+            let on = refers(here, &format!("{below}.{}", here.name), &format!("{alias}.{above}"));
+            step(child, &format!("{from} {DRIVES} {} {below} ON {on}", child.table), &below, run);
+        }
+    }
+    match node.fate {
+        Fate::Delete => run.push(plain(format!("DELETE {alias} FROM {from}"))),
+        Fate::Nullify => {
+            let column = &node.columns[0].name;
+            run.push(plain(format!("UPDATE {from} SET {alias}.{column} = NULL")));
+        }
+        Fate::Keep | Fate::Cascade => {}
+    }
+}
+
+/// Adds the number of rows under the row `above`, and under those, to `terms`. `tables` and `condition` are
+/// the join so far, from the children of the table down.
+fn count(node: &Node, above: &str, (tables, condition): (&str, &str), terms: &mut Vec<String>) {
+    let alias = format!("{above}c");
+    let link = node.link.iter().zip(&node.columns);
+    let on = link.map(|((_, there), here)| {
+        refers(here, &format!("{alias}.{}", here.name), &format!("{above}.{there}"))
+    });
+    let on = on.collect::<Vec<_>>().join(" AND ");
+    let (tables, condition) = if tables.is_empty() {
+        (format!("{} {alias}", node.table), on)
+    } else {
+        (format!("{tables} {DRIVES} {} {alias} ON {on}", node.table), condition.to_owned())
+    };
+    if node.fate.goes() {
+        terms.push(format!("(SELECT COUNT(*) FROM {tables} WHERE {condition})"));
+    }
+    for child in &node.children {
+        count(child, &alias, (&tables, &condition), terms);
+    }
+}
+
+/// Rows that refer to some parent. Whether that parent exists is not asked: it would cost a look-up a row.
+fn belonging(node: &Node, counts: &mut Vec<Sql>) {
+    if node.fate.goes()
+        && let Some((column, _)) = node.link.first()
+    {
+        counts.push(format!("SELECT CAST(COUNT({column}) AS CHAR) FROM {}", node.table).into());
+    }
+    for child in &node.children {
+        belonging(child, counts);
+    }
+}
