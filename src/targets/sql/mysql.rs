@@ -34,6 +34,8 @@ use way::JsonWay;
 
 /// How long an answer may take: longer than a statement may run, after which the network is what does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
+/// How often the catalogue is read, until nothing changed between two readings and what is watched is what was read.
+const READINGS_MAX: usize = 5;
 /// What a connection is told first. Whatever the server's settings: a value that does not fit is refused, rows and
 /// tables that others hold are waited for 5 seconds at most (the servers' own limits are 50 seconds and a year),
 /// foreign keys hold, and each statement sees what was committed before it.
@@ -102,12 +104,18 @@ impl MySqlSession {
 #[async_trait]
 impl Session for MySqlSession {
     async fn catalogue(&mut self, names: &[&str]) -> Result<Catalogue, TargetError> {
-        // What changes between the two readings is found by the next transaction.
-        self.watch = Watch::over(&self.database, names);
-        self.watch.seen = in_time(self.watch.look(&mut self.connection)).await?;
-        let catalogue = in_time(catalogue::read(&mut self.connection, &self.database)).await?;
-        self.watch.hold(&catalogue, names);
-        Ok(catalogue)
+        let mut catalogue = in_time(catalogue::read(&mut self.connection, &self.database)).await?;
+        for _ in 0..READINGS_MAX {
+            let mut watch = Watch::over(&self.database, &catalogue, names);
+            watch.seen = in_time(watch.look(&mut self.connection)).await?;
+            self.watch = watch;
+            let before = catalogue;
+            catalogue = in_time(catalogue::read(&mut self.connection, &self.database)).await?;
+            if catalogue.relations == before.relations {
+                return Ok(catalogue);
+            }
+        }
+        Err(TargetError::Unavailable("its schema changes again and again while it is read".to_owned()))
     }
 
     fn way(&self, plan: &Plan, _: usize) -> Box<dyn Way> {
@@ -166,7 +174,8 @@ impl Session for MySqlSession {
 /// A text, whatever type the server gives it: what one calls a string, another calls bytes. NULL is empty.
 fn text(row: &MySqlRow, column: usize) -> Result<String, sqlx::Error> {
     let bytes = row.try_get_unchecked::<Option<Vec<u8>>, _>(column)?.unwrap_or_default();
-    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn bound(args: Vec<Arg>) -> Result<MySqlArguments, TargetError> {

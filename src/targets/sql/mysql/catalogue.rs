@@ -108,7 +108,9 @@ fn relation(row: &MySqlRow, database: &str) -> Result<Relation, Error> {
     if options.contains("partitioned") {
         remark(
             Severity::Note,
-            format!("table {name:?} is partitioned: where the key does not tell the partition, each record is looked for in all of them"),
+            format!(
+                "table {name:?} is partitioned: where the key does not tell the partition, each record is looked for in all of them"
+            ),
             "have the column that tells the partition in the key, if the upstream gives it",
         );
     }
@@ -157,7 +159,8 @@ async fn indexes(
             entry.columns.push((name.clone(), Index::BYTES.to_owned()));
         }
         if index == "PRIMARY"
-            && let Some(column) = relation.columns.iter_mut().find(|column| Some(&column.name) == name.as_ref())
+            && let Some(column) =
+                relation.columns.iter_mut().find(|column| Some(&column.name) == name.as_ref())
         {
             column.primary = position;
         }

@@ -40,8 +40,10 @@ pub fn of_commit(error: sqlx::Error) -> TargetError {
 
 /// `state` is the SQLSTATE.
 fn by_number(number: u16, state: &str, message: &str) -> TargetError {
-    let refused =
-        |code: &'static str, what: &str| TargetError::Refused { code, message: format!("{what} (error {number})") };
+    let refused = |code: &'static str, what: &str| TargetError::Refused {
+        code,
+        message: format!("{what} (error {number})"),
+    };
     let unavailable = |what: &str| TargetError::Unavailable(format!("{what} (error {number})"));
     let halted = |what: &str| TargetError::Halted(format!("{what} (error {number})"));
     let misconfigured = |what: &str| TargetError::Misconfigured(format!("{what} (error {number})"));
@@ -74,8 +76,12 @@ fn by_number(number: u16, state: &str, message: &str) -> TargetError {
         1193 | 1231 | 1064 | 1149 | 1235 | 1273 | 1115 => {
             misconfigured("the server does not know what we say: MariaDB 10.6 or MySQL 8 is needed")
         }
-        1665 | 1785 | 1668 => misconfigured("the server's way of logging refuses the statement: binlog_format must be ROW or MIXED"),
-        1216 | 1217 | 1451 | 1452 => refused("foreign_key", "a row that is not configured to go refers to one that is"),
+        1665 | 1785 | 1668 => misconfigured(
+            "the server's way of logging refuses the statement: binlog_format must be ROW or MIXED",
+        ),
+        1216 | 1217 | 1451 | 1452 => {
+            refused("foreign_key", "a row that is not configured to go refers to one that is")
+        }
         1048 | 1364 => refused("not_null", "a column that is set to NULL does not take it"),
         1022 | 1062 | 1169 | 1586 => refused("unique", "a value is there already"),
         3819 | 4025 => refused("check", "a check of the table refuses the value"),
@@ -110,10 +116,17 @@ mod tests {
         for number in [1146, 1054, 1932, 1356, 1142, 1045, 1064] {
             assert!(matches!(by_number(number, "HY000", "m"), TargetError::Misconfigured(_)), "{number}");
         }
-        for (number, name) in
-            [(1451, "foreign_key"), (1048, "not_null"), (4025, "check"), (1062, "unique"), (1264, "type"), (1366, "type")]
-        {
-            let TargetError::Refused { code, .. } = by_number(number, "23000", "m") else { panic!("{number}") };
+        for (number, name) in [
+            (1451, "foreign_key"),
+            (1048, "not_null"),
+            (4025, "check"),
+            (1062, "unique"),
+            (1264, "type"),
+            (1366, "type"),
+        ] {
+            let TargetError::Refused { code, .. } = by_number(number, "23000", "m") else {
+                panic!("{number}")
+            };
             assert_eq!(code, name);
         }
     }
@@ -128,7 +141,10 @@ mod tests {
     #[test]
     fn i10_the_text_that_a_trigger_raises_is_not_repeated() {
         for (number, state) in [(1644, "45000"), (1366, "22007"), (1062, "23000"), (9999, "HY000")] {
-            assert!(!by_number(number, state, "Mr Smith's booking").to_string().contains("Smith"), "{number}");
+            assert!(
+                !by_number(number, state, "Mr Smith's booking").to_string().contains("Smith"),
+                "{number}"
+            );
         }
     }
 }

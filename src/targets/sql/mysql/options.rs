@@ -28,10 +28,14 @@ impl Place {
     pub fn parse(url: &Url) -> Result<Self, TargetError> {
         let misconfigured = |what: &str| TargetError::Misconfigured(what.to_owned());
         let unclear = || {
-            misconfigured("the url is no address of a MariaDB or MySQL database: write mysql://user@host/database")
+            misconfigured(
+                "the url is no address of a MariaDB or MySQL database: write mysql://user@host/database",
+            )
         };
         if let Some((name, _)) = url.query_pairs().find(|(name, _)| !PARAMETERS.contains(&name.as_ref())) {
-            return Err(misconfigured(&format!("the url has a parameter {name:?}, which means nothing here")));
+            return Err(misconfigured(&format!(
+                "the url has a parameter {name:?}, which means nothing here"
+            )));
         }
         let mut options = MySqlConnectOptions::from_url(url).map_err(|_| unclear())?;
         let Some(database) = options.get_database().map(str::to_owned) else {
@@ -70,7 +74,12 @@ mod tests {
         for remote in ["mysql://db.example.com/x", "mariadb://u:p@10.0.0.5:3307/x"] {
             assert!(matches!(mode(remote), MySqlSslMode::VerifyIdentity), "{remote}");
         }
-        for near in ["mysql://localhost/x", "mysql://127.0.0.1/x", "mysql://[::1]:3307/x", "mysql://db/x?socket=/run/s"] {
+        for near in [
+            "mysql://localhost/x",
+            "mysql://127.0.0.1/x",
+            "mysql://[::1]:3307/x",
+            "mysql://db/x?socket=/run/s",
+        ] {
             assert!(matches!(mode(near), MySqlSslMode::Preferred), "{near}");
         }
         assert!(matches!(mode("mysql://db.example.com/x?ssl-mode=REQUIRED"), MySqlSslMode::Required));
@@ -85,7 +94,9 @@ mod tests {
 
     #[test]
     fn an_address_without_a_database_is_refused() {
-        assert!(matches!(place("mysql://u:geheim@h"), Err(TargetError::Misconfigured(what)) if !what.contains("geheim")));
+        assert!(
+            matches!(place("mysql://u:geheim@h"), Err(TargetError::Misconfigured(what)) if !what.contains("geheim"))
+        );
         assert_eq!(place("mysql://u@h/replica").unwrap().database, "replica");
     }
 }

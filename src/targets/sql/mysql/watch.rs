@@ -20,14 +20,23 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `names` are tables of `database`.
-    pub fn over(database: &str, names: &[&str]) -> Self {
+    /// The tables of `database` that the names mean now, and those that take the names later.
+    pub fn over(database: &str, catalogue: &Catalogue, names: &[&str]) -> Self {
+        let relations: Vec<_> = names.iter().filter_map(|name| catalogue.relation(name)).collect();
+        let tables = relations.iter().filter(|relation| relation.kind == RelationKind::Table);
+        let holding = tables.map(|relation| format!("; SELECT 1 FROM {} LIMIT 0", relation.sql)).collect();
+        let watched = relations.iter().map(|relation| relation.name.as_str()).chain(names.iter().copied());
+        let names = watched.map(literal).collect::<Vec<_>>().join(", ");
         let database = literal(database);
-        let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
-        let names = names.join(", ");
         // The names in an order of their own: which row comes first is nobody's promise.
         let parts = [
-            ("TABLES", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_TYPE, coalesce(ENGINE, ''), coalesce(CREATE_OPTIONS, '')", "TABLE_NAME"),
+            (
+                "TABLES",
+                "TABLE_SCHEMA",
+                "TABLE_NAME",
+                "TABLE_TYPE, coalesce(ENGINE, ''), coalesce(CREATE_OPTIONS, '')",
+                "TABLE_NAME",
+            ),
             (
                 "COLUMNS",
                 "TABLE_SCHEMA",
@@ -63,7 +72,7 @@ impl Watch {
                  WHERE {schema} = {database} AND {table} IN ({names}) ORDER BY {order}"
             )
         });
-        Self { query: parts.join(";\n"), ..Self::default() }
+        Self { holding, query: parts.join(";\n"), seen: Vec::new() }
     }
 
     /// # Errors
@@ -76,14 +85,6 @@ impl Watch {
             values.collect::<Result<Vec<_>, _>>().map(|values| values.join("\u{1f}"))
         };
         rows.iter().map(line).collect()
-    }
-
-    /// Tables that are there are touched from now on. Those that refer to them go along, since what a foreign key
-    /// does is part of a plan.
-    pub fn hold(&mut self, catalogue: &Catalogue, names: &[&str]) {
-        let named = names.iter().filter_map(|name| catalogue.relation(name));
-        let tables = named.filter(|relation| relation.kind == RelationKind::Table);
-        self.holding = tables.map(|relation| format!("; SELECT 1 FROM {} LIMIT 0", relation.sql)).collect();
     }
 }
 

@@ -8,7 +8,7 @@ mod texts;
 
 use async_trait::async_trait;
 
-use super::super::apply::read;
+use super::super::apply::{not_unique, read};
 use super::super::key::Arg;
 use super::super::plan::Plan;
 use super::super::session::{Access, Session, Sql};
@@ -17,11 +17,18 @@ use crate::domain::Action;
 use crate::targets::TargetError;
 use texts::Texts;
 
-pub struct JsonWay(Texts);
+/// Answers with the rows that the statement before it changed.
+const CHANGED: &str = "SELECT CAST(ROW_COUNT() AS CHAR)";
+
+pub struct JsonWay {
+    plan: Plan,
+    texts: Texts,
+    changed: Sql,
+}
 
 impl JsonWay {
     pub fn write(plan: &Plan) -> Self {
-        Self(Texts::write(plan))
+        Self { texts: Texts::write(plan), plan: plan.clone(), changed: CHANGED.into() }
     }
 }
 
@@ -32,7 +39,7 @@ impl Way for JsonWay {
     }
 
     fn mirrored(&self) -> &[Sql] {
-        &self.0.mirrored
+        &self.texts.mirrored
     }
 
     async fn find(
@@ -43,7 +50,7 @@ impl Way for JsonWay {
     ) -> Result<Vec<Found>, TargetError> {
         let keys: Vec<serde_json::Value> = wanted.iter().map(|wanted| parts(wanted).into()).collect();
         let keys = Arg::Text(serde_json::Value::from(keys).to_string());
-        let find = if access == Access::Write { &self.0.find } else { &self.0.look };
+        let find = if access == Access::Write { &self.texts.find } else { &self.texts.look };
         let answer = session.json(find, vec![keys.clone()]).await?;
         let mut found = read::<Vec<(usize, u8, Option<String>, Vec<Option<String>>)>>(&answer)?
             .into_iter()
@@ -53,7 +60,7 @@ impl Way for JsonWay {
                 Found { n, rows: 1, guard, references }
             })
             .collect::<Vec<_>>();
-        if let (Some(count), false) = (&self.0.count, found.is_empty()) {
+        if let (Some(count), false) = (&self.texts.count, found.is_empty()) {
             // A statement of its own: what the first one sees of other tables is older than its locks.
             let counts: Vec<(usize, u64)> = read(&session.json(count, vec![keys]).await?)?;
             let mut rows = vec![1; wanted.len()];
@@ -79,15 +86,21 @@ impl Way for JsonWay {
     ) -> Result<Vec<usize>, TargetError> {
         // In key order again, in which they were found: the servers walk the first table of a join.
         going.sort_unstable_by_key(|row| row.n);
-        let rows: Option<Vec<_>> = going.iter().map(|row| wanted.get(row.n).map(|it| line(it, row))).collect();
+        let rows: Option<Vec<_>> =
+            going.iter().map(|row| wanted.get(row.n).map(|it| line(it, row))).collect();
         let rows = Arg::Text(serde_json::Value::from(rows.unwrap_or_default()).to_string());
         let steps = match action {
-            Action::Delete => &self.0.delete,
-            _ => self.0.deactivate.as_ref().expect("asked for only where it is configured"),
+            Action::Delete => &self.texts.delete,
+            _ => self.texts.deactivate.as_ref().expect("asked for only where it is configured"),
         };
         for (sql, values) in &steps.run {
             let args = std::iter::once(rows.clone()).chain(values.iter().cloned()).collect();
             session.run(sql, args).await?;
+        }
+        // The last one was the table's own. What has no unique index may hold a second row since the first was locked.
+        let changed: Vec<usize> = read(&session.json(&self.changed, Vec::new()).await?)?;
+        if changed.iter().sum::<usize>() > going.len() {
+            return Err(not_unique(&self.plan));
         }
         let mut standing = Vec::new();
         for (sql, values) in &steps.standing {

@@ -19,11 +19,11 @@ pub fn column(row: &MySqlRow) -> Result<Column, Error> {
     let (affinity, typed) =
         typed(&declared, &kind, (&text(row, 6)?, &text(row, 7)?), row.try_get::<i64, _>(8)?);
     // "VIRTUAL GENERATED", but "DEFAULT_GENERATED" only computes what is not given.
-    let generated = extra.contains(" generated") || extra.starts_with("generated") || extra.contains("stored");
+    let generated =
+        extra.contains(" generated") || extra.starts_with("generated") || extra.contains("stored");
     let collation = text(row, 7)?;
     let declared = if collation.is_empty() { declared } else { format!("{declared} COLLATE {collation}") };
-    let declared =
-        if extra.contains("on update") { format!("{declared}{SELF_CHANGING}") } else { declared };
+    let declared = if extra.contains("on update") { format!("{declared}{SELF_CHANGING}") } else { declared };
     Ok(Column {
         sql: quoted(&name),
         name,

@@ -91,7 +91,10 @@ fn refers(here: &Field, column: &str, above: &str) -> String {
     match here.typed.own.split_once(CHARSET) {
         Some((_, charset)) => {
             let (exact_here, exact_above) = (bytes(column), bytes(above));
-            format!("{column} = CONVERT({above} USING {charset} AND {exact_here} = {exact_above}", charset = charset.replacen(" COLLATE ", ") COLLATE ", 1))
+            format!(
+                "{column} = CONVERT({above} USING {charset} AND {exact_here} = {exact_above}",
+                charset = charset.replacen(" COLLATE ", ") COLLATE ", 1)
+            )
         }
         None => format!("{column} = {above}"),
     }
@@ -122,7 +125,10 @@ impl Writer<'_> {
     }
 
     fn living(&self) -> String {
-        self.plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE p.{} IS NULL", column.name))
+        self.plan
+            .deleted_at
+            .as_ref()
+            .map_or(String::new(), |column| format!(" WHERE p.{} IS NULL", column.name))
     }
 
     fn look(&self) -> String {
@@ -195,7 +201,10 @@ impl Writer<'_> {
                 let set = format!("p.{} = {}{}", column.name, moment(column), self.guard_kept());
                 let column = &column.name;
                 run.push(plain(format!("UPDATE {rows}{same} SET {set} WHERE p.{column} IS NULL")));
-                standing.push(plain(format!("SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE p.{column} IS NULL", self.rows(&[]))));
+                standing.push(plain(format!(
+                    "SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE p.{column} IS NULL",
+                    self.rows(&[])
+                )));
             }
         }
         Steps { run, standing }
@@ -224,7 +233,8 @@ impl Writer<'_> {
         let (mut further, same) = self.judged();
         further.push(self.time());
         let own = format!("UPDATE {}{same} SET {}{}", self.rows(&further), set.join(", "), self.guard_kept());
-        let left = format!("SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE {}", self.rows(&[]), differs.join(" OR "));
+        let left =
+            format!("SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE {}", self.rows(&[]), differs.join(" OR "));
         Steps { run: vec![(own.into(), values.clone())], standing: vec![(left.into(), values)] }
     }
 
@@ -248,9 +258,13 @@ impl Writer<'_> {
     }
 
     fn mirrored(&self) -> Vec<Sql> {
-        let living =
-            self.plan.deleted_at.as_ref().map_or(String::new(), |column| format!(" WHERE {} IS NULL", column.name));
-        let mut counts = vec![format!("SELECT CAST(COUNT(*) AS CHAR) FROM {}{living}", self.plan.table).into()];
+        let living = self
+            .plan
+            .deleted_at
+            .as_ref()
+            .map_or(String::new(), |column| format!(" WHERE {} IS NULL", column.name));
+        let mut counts =
+            vec![format!("SELECT CAST(COUNT(*) AS CHAR) FROM {}{living}", self.plan.table).into()];
         for child in &self.plan.children {
             belonging(child, &mut counts);
         }
