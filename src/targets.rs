@@ -45,6 +45,9 @@ pub enum Effect {
     Newer,
     /// This record alone could not be handled; the others of the batch are not concerned.
     Failed(RecordFailure),
+    /// What holds the records of this entity does not fit the configuration, as said here: nothing was tried,
+    /// and the record waits for a person to mend it, however long that takes.
+    Waits(String),
 }
 
 /// Why one record failed.

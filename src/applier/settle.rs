@@ -15,6 +15,9 @@ use crate::targets::{Effect, RecordFailure};
 pub const ATTEMPTS_MAX: u32 = 12;
 /// Waits between tries of one record.
 const RECORD: Backoff = Backoff { first: Duration::from_secs(2), cap: Duration::from_mins(15) };
+/// Waits while an entity's table does not fit: a migration is mended within the hour or on Monday, and each look
+/// at a long queue costs the journal an entry a record.
+const UNFIT: Backoff = Backoff { first: Duration::from_mins(1), cap: Duration::from_hours(1) };
 
 /// What became of `task`. `resumed` says that the target may have applied the batch before: what is absent
 /// then is gone by our own work.
@@ -28,6 +31,10 @@ pub fn settlement(task: &Task, effect: Effect, resumed: bool, now: Timestamp, di
         Effect::Absent => (Outcome::NotFound, 0, None),
         Effect::Newer => (Outcome::Superseded, 0, None),
         Effect::Failed(failed) => (Outcome::Failed, 0, Some(failure(task, failed, now, dice))),
+        Effect::Waits(message) => {
+            let retry_at = Some(now.plus(UNFIT.wait(task.attempts + 1, dice)));
+            (Outcome::Failed, 0, Some(Failure { code: "schema".to_owned(), message, retry_at }))
+        }
     };
     Settlement { fact: task.fact, entity: task.entity.clone(), key: task.key.clone(), outcome, rows, failure }
 }
@@ -84,5 +91,15 @@ mod tests {
         let last = told(&task(ATTEMPTS_MAX - 1, false), failed(true), false).failure.unwrap();
         assert_eq!((last.retry_at, last.code.as_str()), (None, "foreign_key"));
         assert_eq!(told(&task(0, false), failed(false), false).failure.unwrap().retry_at, None);
+    }
+
+    #[test]
+    fn i6_a_record_whose_table_does_not_fit_waits_without_end() {
+        for (attempts, wait) in [(0, 60), (3, 480), (ATTEMPTS_MAX * 9, 3_600)] {
+            let told = told(&task(attempts, false), Effect::Waits("no table".into()), false);
+            let failure = told.failure.unwrap();
+            assert_eq!(failure.retry_at, Some(Timestamp::from_seconds(100 + wait)));
+            assert_eq!((failure.code.as_str(), failure.message.as_str()), ("schema", "no table"));
+        }
     }
 }

@@ -1,16 +1,42 @@
-//! SQL replicas on real servers.
+//! SQL replicas: the same tests on every database, and what only one of them can do to us.
 
-use crate::support::servers::{Server, postgres};
+mod bench;
+mod drift;
+mod family;
+mod lies;
+mod mariadb;
+mod outages;
+mod rows;
 
-#[tokio::test]
-async fn a_server_that_is_killed_comes_back_with_what_was_committed() {
-    if !crate::support::servers::available(&postgres::Postgres) {
-        return;
-    }
-    let server = Server::start(&postgres::Postgres).await;
-    let database = server.database().await;
-    database.sql("CREATE TABLE t(id bigint); INSERT INTO t VALUES (1), (NULL)").await;
-    server.kill().await;
-    server.restart().await;
-    assert_eq!(database.lines("SELECT id FROM t ORDER BY id").await, ["1", "NULL"]);
+pub use bench::Database;
+
+/// Makes of each function a test on each database. The function gets the database.
+macro_rules! on_every_database {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::sql::Database::Sqlite).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                if crate::sql::Database::Postgres.available() {
+                    super::$test(crate::sql::Database::Postgres).await;
+                }
+            })*
+        }
+
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $test() {
+                if crate::sql::Database::MariaDb.available() {
+                    super::$test(crate::sql::Database::MariaDb).await;
+                }
+            })*
+        }
+    };
 }
+pub(crate) use on_every_database;

@@ -4,6 +4,7 @@ pub mod code;
 pub mod crash;
 pub mod memory;
 pub mod mirror;
+pub mod proxy;
 pub mod rig;
 pub mod servers;
 pub mod shell;

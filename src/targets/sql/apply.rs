@@ -20,26 +20,38 @@ use crate::targets::{Effect, RecordFailure, Removal, TargetError};
 /// that a further round means that one record's removal brought another one back.
 const ROUNDS_MAX: usize = 3;
 
-/// A plan and the way to carry it out, or why there is none.
-pub type Prepared = BTreeMap<Entity, Result<(Plan, Box<dyn Way>), String>>;
+/// A plan and the way to carry it out.
+pub type Planned = (Plan, Box<dyn Way>);
+/// The plans of all entities, or why there is none.
+pub type Prepared = BTreeMap<Entity, Result<Planned, String>>;
 
 /// What a round came to.
 enum Round {
     Done(Vec<Effect>),
     /// Positions of records that are not as they should be afterwards.
     Standing(Vec<usize>),
+    /// The table of an entity does not fit, which the database said only when it was asked.
+    Unfit(Entity, String),
 }
 
-/// Applies the removals in one commit. On an error nothing has changed, and the transaction is closed.
+/// What earlier rounds have shown to be left out.
+#[derive(Default)]
+struct Left {
+    standing: BTreeSet<usize>,
+    unfit: BTreeMap<Entity, String>,
+}
+
+/// Applies the removals in one commit. On an error the transaction is closed.
 pub async fn apply(
     session: &mut dyn Session,
     prepared: &Prepared,
     removals: &[Removal],
 ) -> Result<Vec<Effect>, TargetError> {
-    let mut spared = BTreeSet::new();
-    for _ in 0..ROUNDS_MAX {
+    let mut left = Left::default();
+    let mut rounds = 0;
+    while rounds < ROUNDS_MAX {
         session.begin(Access::Write).await?;
-        let round = match work(session, prepared, removals, &spared).await {
+        let round = match work(session, prepared, removals, &left).await {
             Ok(Round::Done(effects)) => session.commit().await.map(|()| Round::Done(effects)),
             other => other,
         };
@@ -47,18 +59,21 @@ pub async fn apply(
             Ok(Round::Done(effects)) => return Ok(effects),
             Ok(Round::Standing(positions)) => {
                 session.rollback().await?;
-                spared.extend(positions);
+                left.standing.extend(positions);
+                rounds += 1;
+            }
+            // Each round leaves an entity out, and there are not many.
+            Ok(Round::Unfit(entity, reason)) => {
+                session.rollback().await?;
+                left.unfit.insert(entity, reason);
             }
             // Whoever asks for the outcome must not wait for a connection that is gone.
             Err(error @ TargetError::Unknown(_)) => return Err(error),
             Err(error) => {
                 let undone = session.rollback().await;
                 // A connection is used again after a refusal alone, and then must have nothing open.
-                return Err(if matches!(error, TargetError::Refused { .. }) {
-                    undone.err().unwrap_or(error)
-                } else {
-                    error
-                });
+                let refused = matches!(error, TargetError::Refused { .. });
+                return Err(undone.err().filter(|_| refused).unwrap_or(error));
             }
         }
     }
@@ -99,10 +114,10 @@ async fn work(
     session: &mut dyn Session,
     prepared: &Prepared,
     removals: &[Removal],
-    spared: &BTreeSet<usize>,
+    left: &Left,
 ) -> Result<Round, TargetError> {
     let mut effects: Vec<Effect> = vec![Effect::Absent; removals.len()];
-    for &position in spared {
+    for &position in &left.standing {
         effects[position] = failed(
             "still_there",
             "the row, or a row that belongs to it, is still there after the statement that takes it; a trigger or a view keeps it",
@@ -110,7 +125,12 @@ async fn work(
     }
     let mut standing = Vec::new();
     for ((entity, action), mut positions) in groups(removals) {
-        positions.retain(|position| !spared.contains(position));
+        positions.retain(|position| !left.standing.contains(position));
+        let unfit = left.unfit.get(entity).or_else(|| prepared.get(entity)?.as_ref().err());
+        if let Some(reason) = unfit {
+            fill(&mut effects, &positions, || Effect::Waits(format!("{entity}: {reason}")));
+            continue;
+        }
         let Some((plan, way)) = prepared_for(prepared, entity)? else {
             fill(&mut effects, &positions, || failed("entity_unknown", "no table is configured for it"));
             continue;
@@ -120,8 +140,11 @@ async fn work(
             continue;
         }
         let mut group = Group::new(plan, &**way, removals, &positions, action);
-        group.find(session, Access::Write).await?;
-        standing.extend(group.take(session).await?);
+        match group.carry_out(session).await {
+            Ok(positions) => standing.extend(positions),
+            Err(TargetError::Misconfigured(reason)) => return Ok(Round::Unfit(entity.clone(), reason)),
+            Err(error) => return Err(error),
+        }
         for (position, effect) in group.settle() {
             effects[position] = effect;
         }
@@ -148,10 +171,7 @@ fn groups(removals: &[Removal]) -> BTreeMap<(&Entity, Action), Vec<usize>> {
     groups
 }
 
-fn prepared_for<'a>(
-    prepared: &'a Prepared,
-    entity: &Entity,
-) -> Result<Option<&'a (Plan, Box<dyn Way>)>, TargetError> {
+fn prepared_for<'a>(prepared: &'a Prepared, entity: &Entity) -> Result<Option<&'a Planned>, TargetError> {
     match prepared.get(entity) {
         None => Ok(None),
         Some(Ok(prepared)) => Ok(Some(prepared)),
@@ -229,6 +249,12 @@ impl<'a> Group<'a> {
             .ok_or_else(|| failed("time_range", "no calendar shows the time of the deletion"))
     }
 
+    /// Finds, judges and takes; the positions that are not as they should be afterwards.
+    async fn carry_out(&mut self, session: &mut dyn Session) -> Result<Vec<usize>, TargetError> {
+        self.find(session, Access::Write).await?;
+        self.take(session).await
+    }
+
     /// Finds the rows and judges them.
     async fn find(&mut self, session: &mut dyn Session, access: Access) -> Result<(), TargetError> {
         let mut seen = vec![false; self.wanted.len()];
@@ -245,7 +271,7 @@ impl<'a> Group<'a> {
                     self.spared.push(row.n);
                 }
                 Verdict::Unreadable => {
-                    let guard = self.plan.guard.as_deref().unwrap_or_default();
+                    let guard = self.plan.guard.as_ref().map_or("", |guard| &guard.name);
                     let message = format!("the value in guard column {guard} is no time that can be read");
                     self.told.push((position, failed("guard_unreadable", &message)));
                     self.spared.push(row.n);

@@ -153,13 +153,13 @@ fn key(report: &mut Report, place: &str, relation: &Relation, key: &[String]) {
         return;
     }
     let names: Vec<&str> = key.iter().map(String::as_str).collect();
-    let named = names.iter().map(|name| (report.ways.quote)(name)).collect::<Vec<_>>().join(", ");
+    let listed = names.iter().map(|name| (report.ways.quote)(name)).collect::<Vec<_>>().join(", ");
     if relation.unique_over(key).next().is_none() {
         let create = report.ways.create_index(relation, &names, true, false);
         report.fault(
             place,
             format!(
-                "no unique index holds exactly {named}: one key may name several rows, which is refused, and each batch reads the whole table"
+                "no unique index holds exactly {listed}: one key may name several rows, which is refused, and each batch reads the whole table"
             ),
             create,
         );
@@ -168,7 +168,7 @@ fn key(report: &mut Report, place: &str, relation: &Relation, key: &[String]) {
         report.fault(
             place,
             format!(
-                "the index on {named} does not compare byte for byte, so it cannot serve, and keys that differ in case alone are one to it"
+                "the index on {listed} does not compare byte for byte, so it cannot serve, and keys that differ in case alone are one to it"
             ),
             create,
         );

@@ -19,7 +19,7 @@ pub struct Plan {
     pub locator: Vec<Field>,
     /// Columns of the table that children refer to.
     pub references: Vec<Field>,
-    pub guard: Option<String>,
+    pub guard: Option<Field>,
     /// How the table writes times.
     pub format: TimeFormat,
     pub deleted_at: Option<Field>,
@@ -92,7 +92,7 @@ impl Plan {
             table: relation.sql.clone(),
             row: (catalogue.ways.quote)(&relation.name),
             locator: locator(relation, &key),
-            guard: guard.map(|guard| field(relation, &guard.column).map(|field| field.name)).transpose()?,
+            guard: guard.map(|guard| field(relation, &guard.column)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
             deleted_at: table.deleted_at.as_ref().map(|name| field(relation, name)).transpose()?,
             deactivate: deactivate.collect::<Result<_, String>>()?,

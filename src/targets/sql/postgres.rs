@@ -67,11 +67,12 @@ impl PostgresSession {
     /// Begins a transaction; the fingerprint of what the plans were made for, read in it.
     async fn start(&mut self, access: Access) -> Result<Option<String>, TargetError> {
         let (mode, locks) = match access {
-            Access::Read => ("READ ONLY", ""),
-            Access::Write => ("READ WRITE", self.watch.locks.as_str()),
+            Access::Read => (", READ ONLY", ""),
+            // Not READ WRITE, which would override a server or a database that was made read-only.
+            Access::Write => ("", self.watch.locks.as_str()),
         };
         let fingerprint = &self.watch.fingerprint;
-        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED {mode}; {SETTINGS} {locks} {fingerprint}");
+        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED{mode}; {SETTINGS} {locks} {fingerprint}");
         let rows = self.say(begin).await?;
         rows.last().map(|row| row.try_get(0).map_err(classify)).transpose().map(Option::flatten)
     }

@@ -143,7 +143,7 @@ impl Writer<'_> {
         columns.extend(["n", "at", "guard", "rows_taken"].map(str::to_owned));
         let of_row = plan.locator.iter().chain(&plan.references);
         let mut values: Vec<String> = of_row.map(|field| format!("p.{}", field.name)).collect();
-        let guard = plan.guard.as_ref().map_or("NULL".to_owned(), |guard| format!("p.{guard}"));
+        let guard = plan.guard.as_ref().map_or("NULL".to_owned(), |guard| format!("p.{}", guard.name));
         values.extend(["b.n".to_owned(), "b.at".to_owned(), guard, self.rows_taken()]);
         let living =
             plan.deleted_at.as_ref().map_or(String::new(), |field| format!(" AND p.{} IS NULL", field.name));
@@ -234,8 +234,8 @@ impl Writer<'_> {
             if columns.len() > 1 { format!("({})", columns.join(", ")) } else { columns.join(", ") };
         let places = numbered(&plan.locator, place).collect::<Vec<_>>().join(", ");
         let guard = plan.guard.as_ref();
-        let guard =
-            guard.map_or(String::new(), |guard| format!(" AND {guard} {SAME} ({})", self.of_row("guard")));
+        let same = |guard: &Field| format!(" AND {} {SAME} ({})", guard.name, self.of_row("guard"));
+        let guard = guard.map_or(String::new(), same);
         format!("{columns} IN (SELECT {places} FROM {}){guard}", self.found)
     }
 

@@ -1,7 +1,6 @@
-//! The target on real SQLite files.
+//! The target on real SQLite files: what only SQLite does, and what must be seen from inside.
 
 mod checks;
-mod family;
 mod faults;
 mod model;
 mod plans;

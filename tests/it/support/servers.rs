@@ -6,6 +6,7 @@
 //! `CI=true`: there a suite that tests nothing must not look like one that holds.
 
 pub mod mariadb;
+pub mod pgbouncer;
 pub mod postgres;
 
 use std::fs;
@@ -41,9 +42,6 @@ pub trait Kind: Send + Sync + 'static {
     /// The signal that stops it as a crash does, leaving no process behind.
     fn crash(&self) -> &'static str;
 
-    /// The signal that stops it in good order at once.
-    fn shutdown(&self) -> &'static str;
-
     /// Where a database is, for one who may do everything.
     fn url(&self, port: u16, database: &str) -> String;
 
@@ -67,10 +65,13 @@ pub struct Server {
 
 /// A shell that waits for a word, and ends the server when it gets one or when its input closes, which is
 /// what the end of this process does.
-struct Keeper {
+pub struct Keeper {
     shell: Child,
     word: Option<ChildStdin>,
 }
+
+/// What a server says, beside its data.
+const LOG: &str = "log";
 
 const KEEP: &str = r#"
 signal=$1 folder=$2; shift 2
@@ -92,17 +93,11 @@ impl Server {
         server
     }
 
-    /// Starts it again after [`Server::stop`], on the same port and data, and waits until it answers.
+    /// Starts it again after [`Server::kill`], on the same port and data, and waits until it answers.
     pub async fn restart(&self) {
-        let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
         let server = self.kind.command(&self.data(), self.port);
-        let mut shell = Command::new("sh");
-        shell.args(["-c", KEEP, "sh", self.kind.crash()]).arg(self.folder.path());
-        shell.arg(server.get_program()).args(server.get_args());
-        shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut shell = shell.spawn().unwrap();
-        let word = shell.stdin.take();
-        *self.keeper.lock().await = Some(Keeper { shell, word });
+        let keeper = Keeper::start(&server, self.kind.crash(), self.folder.path());
+        *self.keeper.lock().await = Some(keeper);
         let url = self.url(self.kind.home());
         let ready = async {
             while self.kind.execute(&url, "SELECT 1").await.is_err() {
@@ -115,18 +110,14 @@ impl Server {
         }
     }
 
-    /// Stops it with the signal and waits until it is gone; its data stay.
-    pub async fn stop(&self, signal: &str) {
+    /// Stops it as a failure of the machine does, and waits until it is gone; its data stay.
+    pub async fn kill(&self) {
+        let signal = self.kind.crash();
         let keeper = self.keeper.lock().await.take();
         if let Some(mut keeper) = keeper {
             writeln!(keeper.word.take().unwrap(), "{signal}").unwrap();
             tokio::task::spawn_blocking(move || keeper.shell.wait().unwrap()).await.unwrap();
         }
-    }
-
-    /// As by a failure of the machine.
-    pub async fn kill(&self) {
-        self.stop(self.kind.crash()).await;
     }
 
     /// A database of its own with nothing in it.
@@ -135,7 +126,7 @@ impl Server {
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let home = self.url(self.kind.home());
         self.kind.execute(&home, &format!("CREATE DATABASE {name}")).await.unwrap();
-        Database { kind: self.kind, url: self.url(&name), name }
+        Database { kind: self.kind, url: self.url(&name) }
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -147,7 +138,22 @@ impl Server {
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.folder.path().join(LOG)
+    }
+}
+
+impl Keeper {
+    /// Starts a server that stays in the foreground. When this process ends, it gets the signal, and the folder
+    /// goes.
+    pub fn start(server: &Command, signal: &str, folder: &Path) -> Self {
+        let log = fs::File::options().create(true).append(true).open(folder.join(LOG)).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", KEEP, "sh", signal]).arg(folder);
+        shell.arg(server.get_program()).args(server.get_args());
+        shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut shell = shell.spawn().unwrap();
+        let word = shell.stdin.take();
+        Self { shell, word }
     }
 }
 
@@ -162,7 +168,6 @@ impl Drop for Keeper {
 pub struct Database {
     pub kind: &'static dyn Kind,
     pub url: String,
-    pub name: String,
 }
 
 impl Database {
@@ -206,7 +211,7 @@ pub async fn database(kind: &'static dyn Kind, shared: &'static Shared) -> Optio
     Some(shared.get_or_init(|| Server::start(kind)).await.database().await)
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 

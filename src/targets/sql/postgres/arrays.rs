@@ -42,7 +42,7 @@ impl Arrays {
     }
 
     /// `n` and the parts of the key, one list each.
-    fn keys<'a>(&self, rows: impl Iterator<Item = (usize, &'a Wanted)> + Clone) -> Vec<Arg> {
+    fn keys<'a>(&self, rows: &(impl Iterator<Item = (usize, &'a Wanted)> + Clone)) -> Vec<Arg> {
         let mut args = vec![numbers(rows.clone().map(|(n, _)| n))];
         for part in 0..self.plan.key.len() {
             args.push(texts(rows.clone().map(|(_, wanted)| &wanted.parts[part])));
@@ -91,7 +91,7 @@ impl Way for Arrays {
             Access::Read => &self.texts.look,
             Access::Write => &self.texts.lock,
         };
-        let keys = self.keys(wanted.iter().enumerate());
+        let keys = self.keys(&wanted.iter().enumerate());
         let rows: Vec<(usize, Option<String>, Vec<Option<String>>)> =
             read(&session.json(sql, keys.clone()).await?)?;
         let mut found: Vec<Found> =
@@ -117,8 +117,7 @@ impl Way for Arrays {
         going: &mut [Found],
         _: &[usize],
     ) -> Result<Vec<usize>, TargetError> {
-        let rows = || going.iter().map(|row| (row.n, &wanted[row.n]));
-        let mut args = self.keys(rows());
+        let mut args = self.keys(&going.iter().map(|row| (row.n, &wanted[row.n])));
         let keys = args.clone();
         args.push(optional(going.iter().map(|row| &row.guard)));
         args.push(texts(going.iter().map(|row| &wanted[row.n].at)));

@@ -37,8 +37,8 @@ impl Watch {
 /// A new table may take the name that the configuration means, so that the names are looked at too.
 fn fingerprint(oids: &[i64], names: &[&str]) -> String {
     let oids = oids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let named = |name: &&str| name.rsplit('.').next().unwrap_or_default().to_lowercase().replace('\'', "''");
-    let names = names.iter().map(|name| format!("'{}'", named(name))).collect::<Vec<_>>().join(",");
+    let bare = |name: &&str| name.rsplit('.').next().unwrap_or_default().to_lowercase().replace('\'', "''");
+    let names = names.iter().map(|name| format!("'{}'", bare(name))).collect::<Vec<_>>().join(",");
     let rows = |letter: &str, of: &str, column: &str| {
         format!(
             "SELECT '{letter}' || t.oid || ':' || t.xmin AS row FROM pg_catalog.{of} t

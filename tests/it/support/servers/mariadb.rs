@@ -76,10 +76,6 @@ impl Kind for MariaDb {
         "KILL"
     }
 
-    fn shutdown(&self) -> &'static str {
-        "TERM"
-    }
-
     fn url(&self, port: u16, database: &str) -> String {
         format!("mysql://root@127.0.0.1:{port}/{database}")
     }

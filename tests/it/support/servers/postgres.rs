@@ -35,8 +35,12 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A program of the server's, as a user that it accepts.
-pub fn program(name: &str, folder: &Path) -> Command {
-    let file = programs().expect("asked for after `installed`").join(name);
+fn program(name: &str, folder: &Path) -> Command {
+    as_user(folder, &programs().expect("asked for after `installed`").join(name))
+}
+
+/// A program as another user where `folder` is root's, who is refused.
+pub fn as_user(folder: &Path, file: &Path) -> Command {
     if std::fs::metadata(folder).unwrap().uid() == 0 {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", USER, "--init-groups"]).arg(file);
@@ -91,10 +95,6 @@ impl Kind for Postgres {
 
     fn crash(&self) -> &'static str {
         "QUIT"
-    }
-
-    fn shutdown(&self) -> &'static str {
-        "INT"
     }
 
     fn url(&self, port: u16, database: &str) -> String {

@@ -134,7 +134,7 @@ impl Writer<'_> {
     fn look(&self) -> String {
         let plan = self.plan;
         let guard = plan.guard.as_ref().map_or(("0".to_owned(), "NULL".to_owned()), |guard| {
-            (format!("IF(p.{guard} IS NULL, 0, 1)"), format!("CAST(p.{guard} AS CHAR)"))
+            (format!("IF(p.{0} IS NULL, 0, 1)", guard.name), format!("CAST(p.{} AS CHAR)", guard.name))
         });
         let references = plan.references.iter().map(|field| format!("CAST(p.{} AS CHAR)", field.name));
         let references = references.collect::<Vec<_>>().join(", ");
@@ -169,7 +169,8 @@ impl Writer<'_> {
         match &self.plan.guard {
             None => (Vec::new(), String::new()),
             Some(guard) => {
-                let same = format!(" AND CAST(CAST(p.{guard} AS CHAR) AS BINARY) <=> CAST(b.g AS BINARY)");
+                let text = format!("CAST(CAST(p.{} AS CHAR) AS BINARY)", guard.name);
+                let same = format!(" AND {text} <=> CAST(b.g AS BINARY)");
                 (vec![column], same)
             }
         }
@@ -241,10 +242,10 @@ impl Writer<'_> {
     /// A guard ON UPDATE CURRENT_TIMESTAMP would tell of our own mark as of news from upstream.
     fn guard_kept(&self) -> String {
         let kept = self.plan.guard.as_ref().filter(|guard| {
-            self.plan.deleted_at.as_ref().is_none_or(|column| column.name != **guard)
-                && !self.plan.deactivate.iter().any(|(column, _)| column.name == **guard)
+            self.plan.deleted_at.as_ref().is_none_or(|column| column.name != guard.name)
+                && !self.plan.deactivate.iter().any(|(column, _)| column.name == guard.name)
         });
-        kept.map_or(String::new(), |guard| format!(", p.{guard} = p.{guard}"))
+        kept.map_or(String::new(), |guard| format!(", p.{0} = p.{0}", guard.name))
     }
 
     /// The rows of a child of the table, by what the argument says that they refer to.

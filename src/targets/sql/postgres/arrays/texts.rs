@@ -124,16 +124,23 @@ fn key_matches(plan: &Plan) -> String {
     parts.collect::<Vec<_>>().join(" AND ")
 }
 
+/// The guard as text that the reader of times knows: without an offset, which is UTC then.
 fn guard(plan: &Plan) -> String {
-    plan.guard.as_ref().map_or(format!("NULL::{TEXT}"), |guard| format!("p.{guard}::{TEXT}"))
+    match &plan.guard {
+        None => format!("NULL::{TEXT}"),
+        Some(field) if field.typed.cast == "\"pg_catalog\".\"timestamptz\"" => {
+            format!("pg_catalog.timezone('UTC', p.{})::{TEXT}", field.name)
+        }
+        Some(field) => format!("p.{}::{TEXT}", field.name),
+    }
 }
 
 /// The row still has the guard that was judged (I3).
 fn same_guard(plan: &Plan) -> String {
-    match &plan.guard {
-        None => String::new(),
-        Some(guard) => format!(" AND p.{guard}::{TEXT} {BYTES} IS NOT DISTINCT FROM b.guard"),
+    if plan.guard.is_none() {
+        return String::new();
     }
+    format!(" AND {} {BYTES} IS NOT DISTINCT FROM b.guard", guard(plan))
 }
 
 fn living(plan: &Plan) -> String {
@@ -187,7 +194,7 @@ fn joined(node: &Node, here: &str, above: &str) -> String {
 }
 
 /// Counts the rows of the last node of the path, if its fate is one of `fates`, and then of those below.
-fn count<'a>(plan: &Plan, fates: &[Fate], path: &mut Vec<&'a Node>, texts: &mut Vec<Sql>) {
+fn count(plan: &Plan, fates: &[Fate], path: &mut Vec<&Node>, texts: &mut Vec<Sql>) {
     let node = *path.last().expect("never empty");
     if fates.contains(&node.fate) {
         let (tables, mut conditions) = chain(path);
@@ -211,7 +218,7 @@ fn count<'a>(plan: &Plan, fates: &[Fate], path: &mut Vec<&'a Node>, texts: &mut 
 }
 
 /// Deepest first: a row goes before the row that it refers to.
-fn step<'a>(reference: usize, path: &mut Vec<&'a Node>, steps: &mut Vec<Step>) {
+fn step(reference: usize, path: &mut Vec<&Node>, steps: &mut Vec<Step>) {
     let node = *path.last().expect("never empty");
     for child in &node.children {
         if child.link.len() == 1 && child.fate != Fate::Cascade {

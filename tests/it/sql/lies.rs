@@ -1,0 +1,277 @@
+//! The ways in which a DELETE says that it worked and did not, or takes more than it should.
+
+use expunged::config::target::OnDelete;
+use expunged::config::target::Table;
+use expunged::targets::sql::SqlTarget;
+use expunged::targets::{Batch, Effect, Severity, Target as _, TargetError};
+
+use super::bench::{Bench, Database, child, code, delete, removed, says, table, with_children};
+
+const LISTINGS: &str = "CREATE TABLE listings(id INTEGER PRIMARY KEY, updated_at {time});
+    INSERT INTO listings(id) VALUES (1), (2), (3);";
+
+async fn postgres(schema: &str, table: Table) -> Option<Bench> {
+    if !Database::Postgres.available() {
+        return None;
+    }
+    Some(Bench::new(Database::Postgres, schema, table).await)
+}
+
+async fn left(bench: &Bench) -> Vec<String> {
+    bench.lines("SELECT id FROM listings ORDER BY id").await
+}
+
+/// A role that is not the owner, and a target that connects as it.
+async fn as_role(bench: &Bench, grants: &str, table: Table) -> SqlTarget {
+    let url = bench.url();
+    let name = format!("role_{}", url.rsplit('/').next().unwrap());
+    bench.sql(&format!("CREATE ROLE {name} LOGIN; {}", grants.replace("{role}", &name))).await;
+    super::bench::target(&url.replace("owner@", &format!("{name}@")), table)
+}
+
+#[tokio::test]
+async fn i12_row_security_is_an_error_and_not_an_absence() {
+    let schema = format!(
+        "{LISTINGS} ALTER TABLE listings ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY part ON listings USING (id <> 2);"
+    );
+    let Some(bench) = postgres(&schema, table(&["id"])).await else { return };
+    let target = as_role(&bench, "GRANT SELECT, UPDATE, DELETE ON listings TO {role}", table(&["id"])).await;
+    let batch = Batch { number: 1, removals: vec![delete(&["1"]), delete(&["2"])] };
+    let effects = target.apply(&batch).await.unwrap();
+    assert!(effects.iter().all(|effect| code(effect) == "schema"), "{effects:?}");
+    assert_eq!(left(&bench).await, ["1", "2", "3"]);
+    let found = target.check().await.unwrap();
+    assert!(says(&found, Severity::Fault, "BYPASSRLS"), "{found:#?}");
+    bench.sql("ALTER TABLE listings DISABLE ROW LEVEL SECURITY").await;
+    assert_eq!(target.apply(&batch).await.unwrap(), [removed(1), removed(1)], "noticed without a restart");
+}
+
+#[tokio::test]
+async fn i12_a_rule_that_rewrites_the_deletion_is_refused_and_told() {
+    for rule in [
+        "INSTEAD NOTHING",
+        "INSTEAD UPDATE listings SET updated_at = now() WHERE id = old.id",
+        "ALSO DELETE FROM listings",
+    ] {
+        let schema = format!("{LISTINGS} CREATE RULE r AS ON DELETE TO listings DO {rule};");
+        let Some(bench) = postgres(&schema, table(&["id"])).await else { return };
+        assert_eq!(code(&bench.delete(&[&["1"]]).await[0]), "schema", "{rule}");
+        assert_eq!(left(&bench).await, ["1", "2", "3"]);
+        assert!(says(&bench.check().await, Severity::Fault, "rules of table"));
+    }
+}
+
+#[tokio::test]
+async fn i12_a_trigger_that_keeps_a_row_is_told_and_the_others_go() {
+    let schema = format!(
+        "{LISTINGS} CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN IF old.id = 2 THEN RETURN NULL; END IF; RETURN old; END';
+        CREATE TRIGGER keep BEFORE DELETE ON listings FOR EACH ROW EXECUTE FUNCTION keep();"
+    );
+    let Some(bench) = postgres(&schema, table(&["id"])).await else { return };
+    let effects = bench.delete(&[&["1"], &["2"], &["3"]]).await;
+    assert_eq!((&effects[0], code(&effects[1]), &effects[2]), (&removed(1), "still_there", &removed(1)));
+    assert_eq!(left(&bench).await, ["2"]);
+    assert!(says(&bench.check().await, Severity::Warning, "triggers (keep)"));
+}
+
+#[tokio::test]
+async fn i10_what_a_trigger_raises_refuses_the_record_and_is_not_repeated() {
+    let schema = format!(
+        "{LISTINGS} CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION ''booked by Smith''; END';
+        CREATE TRIGGER no BEFORE DELETE ON listings FOR EACH ROW WHEN (old.id = 2) EXECUTE FUNCTION no();"
+    );
+    let Some(bench) = postgres(&schema, table(&["id"])).await else { return };
+    let refused = bench.apply(vec![delete(&["1"]), delete(&["2"])]).await.unwrap_err();
+    assert!(matches!(refused, TargetError::Refused { code: "trigger", .. }), "{refused:?}");
+    assert!(!refused.to_string().contains("Smith"));
+    assert_eq!(bench.delete(&[&["1"]]).await, [removed(1)]);
+}
+
+#[tokio::test]
+async fn i12_a_detached_partition_is_told_and_attaching_it_again_is_noticed() {
+    let schema =
+        "CREATE TABLE listings(id INTEGER, board INTEGER, PRIMARY KEY (id, board)) PARTITION BY LIST (board);
+        CREATE TABLE one PARTITION OF listings FOR VALUES IN (1);
+        CREATE TABLE two PARTITION OF listings FOR VALUES IN (2);
+        INSERT INTO listings VALUES (1,1), (2,2), (3,2);";
+    let Some(bench) = postgres(schema, table(&["id", "board"])).await else { return };
+    assert_eq!(bench.delete(&[&["1", "1"], &["2", "2"]]).await, [removed(1), removed(1)]);
+    assert_eq!(bench.check().await.iter().filter(|finding| finding.what.contains("detached")).count(), 0);
+    bench.sql("ALTER TABLE listings DETACH PARTITION two").await;
+    assert!(says(&bench.check().await, Severity::Warning, "two look like partitions that were detached"));
+    assert_eq!(bench.delete(&[&["3", "2"]]).await, [Effect::Absent]);
+    bench.sql("ALTER TABLE listings ATTACH PARTITION two FOR VALUES IN (2)").await;
+    assert_eq!(bench.delete(&[&["3", "2"]]).await, [removed(1)]);
+}
+
+#[tokio::test]
+async fn i12_a_table_that_takes_the_name_hides_nothing() {
+    let Some(bench) = postgres(LISTINGS, table(&["id"])).await else { return };
+    let path = "CREATE SCHEMA app; CREATE TABLE app.other(id INTEGER PRIMARY KEY);";
+    bench.sql(path).await;
+    assert_eq!(bench.delete(&[&["1"]]).await, [removed(1)]);
+    let explicit = bench.other(Table { table: "app.other".into(), ..table(&["id"]) });
+    bench.sql("INSERT INTO app.other VALUES (1); CREATE TABLE other(id INTEGER PRIMARY KEY); INSERT INTO other VALUES (1)").await;
+    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
+    assert_eq!(explicit.apply(&batch).await.unwrap(), [removed(1)]);
+    assert_eq!(
+        bench.lines("SELECT (SELECT count(*) FROM app.other), (SELECT count(*) FROM other)").await,
+        ["0|1"]
+    );
+    // A role's path now finds another table first; the name means that one from then on, as it does to the role.
+    bench.sql("CREATE TABLE app.listings(id INTEGER PRIMARY KEY); INSERT INTO app.listings VALUES (2)").await;
+    assert_eq!(bench.delete(&[&["2"]]).await, [removed(1)]);
+    assert_eq!(bench.lines("SELECT count(*) FROM app.listings").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_name_that_the_database_would_cut_is_refused() {
+    let long = "l".repeat(70);
+    let cut = &long[..63];
+    let schema = format!("CREATE TABLE {cut}(id INTEGER PRIMARY KEY); INSERT INTO {cut} VALUES (1);");
+    let named = Table { table: long.clone(), ..table(&["id"]) };
+    let Some(bench) = postgres(&schema, named).await else { return };
+    assert_eq!(code(&bench.delete(&[&["1"]]).await[0]), "schema");
+    assert!(says(&bench.check().await, Severity::Fault, "cuts names after 63 bytes"));
+    assert_eq!(bench.lines(&format!("SELECT count(*) FROM {cut}")).await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_cascade_takes_nothing_that_is_not_counted() {
+    let schema = format!("{LISTINGS} CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER REFERENCES listings ON DELETE CASCADE);
+        INSERT INTO rooms VALUES (10,1), (11,1), (12,2);");
+    let Some(bench) = postgres(&schema, table(&["id"])).await else { return };
+    assert!(says(&bench.check().await, Severity::Warning, "ON DELETE CASCADE"));
+    assert!(says(
+        &bench.check().await,
+        Severity::Warning,
+        "CREATE INDEX CONCURRENTLY \"rooms_listing_id\" ON \"public\".\"rooms\" (\"listing_id\");"
+    ));
+    assert_eq!(bench.delete(&[&["1"]]).await, [removed(3)]);
+}
+
+#[tokio::test]
+async fn i11_padding_case_and_numbers_make_no_two_keys_one() {
+    let Some(bench) = postgres(
+        "CREATE TABLE listings(id char(5) PRIMARY KEY); INSERT INTO listings VALUES ('ab'), ('abcde');",
+        table(&["id"]),
+    )
+    .await
+    else {
+        return;
+    };
+    let effects = bench.delete(&[&["ab "], &["ab   "], &["abcdef"], &["AB"]]).await;
+    assert_eq!(effects.iter().map(code).collect::<Vec<_>>(), ["key_type", "key_type", "", ""]);
+    assert_eq!(effects[2..], [Effect::Absent, Effect::Absent]);
+    assert_eq!(bench.delete(&[&["ab"], &["abcde"]]).await, [removed(1), removed(1)]);
+
+    let citext = "CREATE EXTENSION IF NOT EXISTS citext; CREATE TABLE listings(id citext PRIMARY KEY); INSERT INTO listings VALUES ('aB');";
+    if let Some(bench) = with_extension("citext", citext).await {
+        assert_eq!(bench.delete(&[&["AB"], &["ab"]]).await, [Effect::Absent, Effect::Absent]);
+        assert!(says(&bench.check().await, Severity::Fault, "byte for byte"));
+        assert_eq!(bench.delete(&[&["aB"], &["AB"]]).await, [removed(1), Effect::Absent]);
+    }
+
+    let Some(bench) = postgres("CREATE TABLE listings(id double precision PRIMARY KEY); INSERT INTO listings VALUES (9007199254740992);", table(&["id"])).await else { return };
+    assert_eq!(code(&bench.delete(&[&["9007199254740993"]]).await[0]), "schema");
+    assert_eq!(bench.lines("SELECT count(*) FROM listings").await, ["1"]);
+}
+
+async fn with_extension(name: &str, schema: &str) -> Option<Bench> {
+    let bench = postgres("SELECT 1", table(&["id"])).await?;
+    let there =
+        bench.lines(&format!("SELECT count(*) FROM pg_available_extensions WHERE name = '{name}'")).await;
+    if there == ["0"] {
+        eprintln!("{name} is not installed: not tested");
+        return None;
+    }
+    bench.sql(schema).await;
+    Some(bench)
+}
+
+#[tokio::test]
+async fn i11_a_key_of_every_exact_type_names_its_row_and_no_other() {
+    for (declared, key, others) in [
+        ("bigint", "9223372036854775807", vec!["9223372036854775806"]),
+        ("integer", "7", vec!["2147483648", "-7"]),
+        ("smallint", "7", vec!["65543"]),
+        ("numeric", "123456789012345678901234567890", vec!["123456789012345678901234567891"]),
+        ("numeric(12,2)", "7", vec!["70"]),
+        ("uuid", "550e8400-e29b-41d4-a716-446655440000", vec!["550e8400-e29b-41d4-a716-446655440001"]),
+        ("varchar(4)", "W123", vec!["W12", "W1234"]),
+        ("code", "W1", vec!["w1"]),
+        ("kind", "sale", vec!["rent"]),
+        ("whole", "12", vec!["1"]),
+    ] {
+        let schema = format!("CREATE DOMAIN code AS varchar(9) CHECK (value ~ '^[A-Z]'); CREATE DOMAIN inner_ AS int; CREATE DOMAIN whole AS inner_;
+            CREATE TYPE kind AS ENUM ('rent', 'sale');
+            CREATE TABLE listings(id {declared} PRIMARY KEY); INSERT INTO listings VALUES ('{key}');");
+        let Some(bench) = postgres(&schema, table(&["id"])).await else { return };
+        for other in others {
+            assert_eq!(bench.delete(&[&[other]]).await, [Effect::Absent], "{declared} {other}");
+        }
+        assert_eq!(bench.delete(&[&[key]]).await, [removed(1)], "{declared}");
+        let faults: Vec<_> =
+            bench.check().await.into_iter().filter(|finding| finding.severity == Severity::Fault).collect();
+        assert_eq!(faults, [], "{declared}");
+    }
+}
+
+#[tokio::test]
+async fn i12_a_key_with_two_rows_rolls_the_batch_back() {
+    let schema = "CREATE TABLE listings(id INTEGER PRIMARY KEY, mls TEXT);
+        INSERT INTO listings VALUES (1,'a'), (2,'a'), (3,'b');";
+    let Some(bench) = postgres(schema, table(&["mls"])).await else { return };
+    let result = bench.apply(vec![delete(&["b"]), delete(&["a"])]).await;
+    assert!(matches!(result, Err(TargetError::Refused { code: "key_not_unique", .. })), "{result:?}");
+    assert_eq!(left(&bench).await, ["1", "2", "3"]);
+    assert!(says(&bench.check().await, Severity::Fault, "CREATE UNIQUE INDEX CONCURRENTLY \"listings_mls\""));
+    assert_eq!(bench.delete(&[&["b"]]).await, [removed(1)]);
+}
+
+#[tokio::test]
+async fn a_locked_row_is_waited_for_and_never_skipped() {
+    let Some(bench) = postgres(LISTINGS, table(&["id"])).await else { return };
+    let holder = bench.url();
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let owner = tokio::spawn(async move {
+        use sqlx::Connection as _;
+        let mut connection = sqlx::PgConnection::connect(&holder).await.unwrap();
+        sqlx::raw_sql("BEGIN; SELECT 1 FROM listings WHERE id = 2 FOR UPDATE")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        locked.send(()).unwrap();
+        released.await.ok();
+    });
+    is_locked.await.unwrap();
+    let result = bench.apply(vec![delete(&["1"]), delete(&["2"])]).await;
+    assert!(matches!(result, Err(TargetError::Unavailable(_))), "{result:?}");
+    assert_eq!(left(&bench).await, ["1", "2", "3"], "none without the other");
+    release.send(()).ok();
+    owner.await.unwrap();
+    assert_eq!(bench.delete(&[&["1"], &["2"]]).await, [removed(1), removed(1)]);
+}
+
+#[tokio::test]
+async fn i12_a_child_that_a_trigger_keeps_keeps_its_parent() {
+    let schema = format!(
+        "{LISTINGS} CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER);
+        INSERT INTO rooms VALUES (10,1), (20,2);
+        CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN IF old.id = 20 THEN RETURN NULL; END IF; RETURN old; END';
+        CREATE TRIGGER keep BEFORE DELETE ON rooms FOR EACH ROW EXECUTE FUNCTION keep();"
+    );
+    let Some(bench) =
+        postgres(&schema, with_children(vec![child("rooms", "listing_id", OnDelete::Delete)])).await
+    else {
+        return;
+    };
+    let effects = bench.delete(&[&["1"], &["2"]]).await;
+    assert_eq!((&effects[0], code(&effects[1])), (&removed(2), "still_there"));
+    assert_eq!(left(&bench).await, ["2", "3"]);
+}
