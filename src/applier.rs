@@ -187,6 +187,7 @@ impl Applier {
     /// Takes the tasks behind the cursor, and makes the batch durable.
     async fn lease(&self, round: &mut Round) -> Result<Option<Leased>, StoreError> {
         let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
+        let limit = limit.min(self.target.batch_max()).max(1);
         let now = self.clock.now();
         let tasks = self.store.due(self.target.name(), round.cursor.as_ref(), now, limit).await?;
         let Some(last) = tasks.last() else { return Ok(None) };

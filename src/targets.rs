@@ -147,6 +147,11 @@ pub trait Target: Send + Sync {
     /// is applied again.
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError>;
 
+    /// Records that it wants in one batch at most, as things are.
+    fn batch_max(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Nothing has been due for some seconds: gives back what others may be waiting for, such as a lock. The
     /// next batch takes it again.
     async fn rest(&self) {}

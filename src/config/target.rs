@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Secret;
 use crate::domain::{Entity, timestamp::TimeFormat};
@@ -43,7 +44,35 @@ impl Target {
 pub struct Sql {
     /// `sqlite://…`, `postgres://…` or `mysql://…`; may carry a password, and is therefore a secret.
     pub url: Secret,
+    pub limits: Limits,
     pub entities: BTreeMap<Entity, Table>,
+}
+
+/// How much of a database server deletions may take from its other users. An SQLite file has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a transaction is to take; batches get as large as fits.
+    pub batch_time: Duration,
+    /// Rows that may go in a second, children included; `None`: as many as can.
+    pub rows_per_second: Option<u32>,
+    /// Nothing is deleted while a standby is further behind than this.
+    pub replication_lag: Duration,
+    /// Nothing is deleted while more requests than this wait for locks.
+    pub lock_waits: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // What a user who waits behind us does not notice.
+            batch_time: Duration::from_millis(100),
+            rows_per_second: None,
+            // A standby that answers readers with what is older is one that they notice.
+            replication_lag: Duration::from_secs(10),
+            // Some are usual on a busy server; more are a queue.
+            lock_waits: 20,
+        }
+    }
 }
 
 /// The table that mirrors an entity.

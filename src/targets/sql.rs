@@ -11,6 +11,7 @@ mod check;
 mod guard;
 mod key;
 mod mysql;
+mod pace;
 mod plan;
 mod postgres;
 mod session;
@@ -26,6 +27,7 @@ use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use url::Url;
 
 use super::{Batch, Effect, Finding, Removal, Target, TargetError};
@@ -34,6 +36,7 @@ use crate::config::target::{Child, Table};
 use crate::domain::Entity;
 use apply::Prepared;
 use catalogue::Catalogue;
+use pace::{Pace, Stride};
 use plan::Plan;
 use session::{Place, Session};
 
@@ -57,6 +60,8 @@ pub struct SqlTarget {
     place: Box<dyn Place>,
     entities: BTreeMap<Entity, Table>,
     open: Mutex<Option<Open>>,
+    /// `None` where nobody else is kept waiting.
+    pace: Option<Pace>,
     /// The last catalogue that plans were made from.
     seen: std::sync::Mutex<Option<Catalogue>>,
 }
@@ -65,6 +70,7 @@ pub struct SqlTarget {
 struct Open {
     session: Box<dyn Session>,
     prepared: Prepared,
+    stride: Stride,
 }
 
 impl SqlTarget {
@@ -75,9 +81,11 @@ impl SqlTarget {
     pub fn connect(name: &str, config: &config::target::Sql) -> Result<Self, TargetError> {
         let url = config.url.expose_str();
         let url = url.map_err(|_| TargetError::Misconfigured("the url is not UTF-8".to_owned()))?;
+        let place = place(url)?;
         Ok(Self {
             name: name.to_owned(),
-            place: place(url)?,
+            pace: place.shared().then(|| Pace::new(config.limits)),
+            place,
             entities: config.entities.clone(),
             open: Mutex::new(None),
             seen: std::sync::Mutex::new(None),
@@ -122,7 +130,7 @@ impl SqlTarget {
             prepared.insert(entity.clone(), plan);
         }
         self.tell_changes(catalogue);
-        Ok(Open { session, prepared })
+        Ok(Open { session, prepared, stride: Stride::default() })
     }
 
     /// A migration that deletions go on after is worth a line in the log: they may mean something else now.
@@ -133,6 +141,18 @@ impl SqlTarget {
             tracing::warn!(target = self.name, changes = changes.join("; "), "the schema has changed");
         }
         *seen = Some(catalogue);
+    }
+
+    async fn paced(&self, open: &mut Open, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
+        let Open { session, prepared, stride } = open;
+        let Some(pace) = &self.pace else {
+            return apply::apply(&mut **session, prepared, &batch.removals).await;
+        };
+        pace.wait(&mut **session, stride).await?;
+        let began = Instant::now();
+        let effects = apply::apply(&mut **session, prepared, &batch.removals).await?;
+        pace.learn(batch.removals.len(), began.elapsed(), &effects, stride);
+        Ok(effects)
     }
 
     /// Puts a connection back unless what happened may have been its fault; `None` if it is to be done anew,
@@ -164,6 +184,10 @@ impl Target for SqlTarget {
         Ok(check::findings(&self.name, &self.entities, &catalogue))
     }
 
+    fn batch_max(&self) -> u32 {
+        self.pace.as_ref().map_or(u32::MAX, Pace::batch_max)
+    }
+
     async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
         let (mut slot, mut tries) = (self.open.lock().await, TRIES);
         loop {
@@ -190,7 +214,7 @@ impl Target for SqlTarget {
         let (mut slot, mut tries) = (self.open.lock().await, TRIES);
         loop {
             let mut open = self.take(&mut slot).await?;
-            let result = apply::apply(&mut *open.session, &open.prepared, &batch.removals).await;
+            let result = self.paced(&mut open, batch).await;
             if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
                 return result;
             }

@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row};
+use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Executor as _, Row as _};
 
 use super::catalogue::Catalogue;
 use super::key::Arg;
 use super::plan::Plan;
-use super::session::{Access, Session, Sql};
+use super::session::{Access, Session, Sql, Strain};
 use super::way::Way;
 use crate::targets::TargetError;
 use errors::classify;
@@ -34,6 +34,9 @@ use way::JsonWay;
 
 /// How long an answer may take: longer than a statement may run, after which the network is what does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
+const LOCK_WAITS: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
+/// A server tells how far itself is behind, and not those that copy from it.
+const BEHIND: &str = "SHOW REPLICA STATUS";
 /// How often the catalogue is read, until nothing changed between two readings and what is watched is what was read.
 const READINGS_MAX: usize = 5;
 /// What a connection is told first. Whatever the server's settings: a value that does not fit is refused, rows and
@@ -59,6 +62,10 @@ impl super::session::Place for Place {
         }
         let (database, watch) = (self.database.clone(), Watch::default());
         Ok(Box::new(MySqlSession { connection, database, watch }))
+    }
+
+    fn shared(&self) -> bool {
+        true
     }
 }
 
@@ -144,6 +151,21 @@ impl Session for MySqlSession {
         Ok(())
     }
 
+    async fn strain(&mut self) -> Result<Strain, TargetError> {
+        let waits = in_time(sqlx::raw_sql(LOCK_WAITS).fetch_all(&mut self.connection)).await?;
+        let waits = waits.last().map_or(Ok(String::new()), |row| text(row, 1)).map_err(classify)?;
+        let behind = match in_time(sqlx::raw_sql(BEHIND).fetch_all(&mut self.connection)).await {
+            Ok(rows) => rows.iter().filter_map(behind).max().unwrap_or(0),
+            // Whoever may not ask, waits for nothing.
+            Err(TargetError::Misconfigured(_)) => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Strain {
+            replication_lag: Duration::from_secs(behind),
+            lock_waits: waits.parse().unwrap_or(0),
+        })
+    }
+
     async fn commit(&mut self) -> Result<(), TargetError> {
         let answer = sqlx::raw_sql("COMMIT").execute(&mut self.connection);
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
@@ -169,6 +191,12 @@ impl Session for MySqlSession {
         let values = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<_>, _>>();
         Ok(format!("[{}]", values.map_err(classify)?.join(",")))
     }
+}
+
+/// Seconds that the server is behind the one that it copies from; its name depends on the server.
+fn behind(row: &MySqlRow) -> Option<u64> {
+    let column = row.columns().iter().find(|column| column.name().starts_with("Seconds_Behind_"))?;
+    text(row, column.ordinal()).ok()?.parse().ok()
 }
 
 /// A text, whatever type the server gives it: what one calls a string, another calls bytes. NULL is empty.

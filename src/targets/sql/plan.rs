@@ -68,6 +68,12 @@ impl Plan {
     /// Says what of the configuration the database does not have, or how the two contradict each other.
     pub fn make(table: &Table, catalogue: &Catalogue) -> Result<Self, String> {
         let relation = relation(catalogue, &table.table)?;
+        if relation.kind == RelationKind::Materialized {
+            return Err(format!(
+                "{:?} is a materialized view: nothing can be deleted from it",
+                relation.name
+            ));
+        }
         let key = table.key.iter().map(|name| field(relation, name)).collect::<Result<Vec<_>, _>>()?;
         for field in &key {
             if !field.affinity.exact() {

@@ -24,7 +24,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::catalogue::Catalogue;
 use super::key::Arg;
 use super::plan::Plan;
-use super::session::{Access, Session, Sql};
+use super::session::{Access, Session, Sql, Strain};
 use super::way::Way;
 use crate::targets::TargetError;
 use errors::classify;
@@ -50,6 +50,11 @@ const SETTINGS: &str = "
     SET LOCAL application_name = 'expunged';
     SELECT pg_catalog.set_config('synchronous_commit', 'on', true)
         WHERE pg_catalog.current_setting('synchronous_commit') = 'off';";
+
+/// The lag is seen by members of pg_monitor alone; others are told nothing, and wait for nothing.
+const STRAIN: &str = "SELECT
+    (SELECT (1000 * pg_catalog.max(EXTRACT(epoch FROM r.replay_lag)))::pg_catalog.int8 FROM pg_catalog.pg_stat_replication r)::pg_catalog.text,
+    (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks l WHERE NOT l.granted)::pg_catalog.text";
 
 pub struct PostgresSession {
     connection: PgConnection,
@@ -118,6 +123,19 @@ impl Session for PostgresSession {
         Ok(now != self.watch.seen)
     }
 
+    async fn strain(&mut self) -> Result<Strain, TargetError> {
+        let rows = self.say(STRAIN.to_owned()).await?;
+        let number = |index: usize| -> Result<u64, TargetError> {
+            let text: Option<String> =
+                rows.last().map_or(Ok(None), |row| row.try_get(index)).map_err(classify)?;
+            Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+        };
+        Ok(Strain {
+            replication_lag: Duration::from_millis(number(0)?),
+            lock_waits: u32::try_from(number(1)?).unwrap_or(u32::MAX),
+        })
+    }
+
     async fn begin(&mut self, access: Access) -> Result<(), TargetError> {
         if self.start(access).await? != self.watch.seen {
             self.rollback().await?;
@@ -170,5 +188,9 @@ impl super::session::Place for Place {
     async fn open(&self) -> Result<Box<dyn Session>, TargetError> {
         let connection = in_time(PgConnection::connect_with(&self.0)).await?;
         Ok(Box::new(PostgresSession { connection, watch: Watch::default() }))
+    }
+
+    fn shared(&self) -> bool {
+        true
     }
 }

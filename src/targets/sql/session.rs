@@ -4,6 +4,7 @@
 //! decides about a row (plan, guard, outcome) is shared and knows no driver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -31,6 +32,20 @@ pub trait Place: Send + Sync {
     /// # Errors
     /// The database cannot be reached now, or refuses us.
     async fn open(&self) -> Result<Box<dyn Session>, TargetError>;
+
+    /// Whether there are others who would notice a long transaction.
+    fn shared(&self) -> bool {
+        false
+    }
+}
+
+/// What others may suffer from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// How far the standby is behind that is furthest.
+    pub replication_lag: Duration,
+    /// Requests that wait for a lock, anyone's.
+    pub lock_waits: u32,
 }
 
 /// A connection. Dropping it undoes what is not committed.
@@ -55,6 +70,11 @@ pub trait Session: Send {
     /// Begins a transaction. If the database, or its schema, is another one than when the catalogue was read,
     /// this or the next answer is an error.
     async fn begin(&mut self, access: Access) -> Result<(), TargetError>;
+
+    /// How the server bears it; nothing to tell where a database has no server.
+    async fn strain(&mut self) -> Result<Strain, TargetError> {
+        Ok(Strain::default())
+    }
 
     async fn commit(&mut self) -> Result<(), TargetError>;
 

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
 
 use super::SqlTarget;
 use crate::config::Secret;
-use crate::config::target::{Child, Guard, OnDelete, Sql, Table};
+use crate::config::target::{Child, Guard, Limits, OnDelete, Sql, Table};
 use crate::domain::timestamp::TimeFormat;
 use crate::domain::{Action, Entity, Key, Timestamp};
 use crate::targets::{Batch, Effect, Removal, Target, TargetError};
@@ -64,7 +64,7 @@ impl Bench {
 fn target(path: &std::path::Path, table: Table) -> SqlTarget {
     let url = Secret::new(format!("sqlite://{}", path.display()));
     let entities = BTreeMap::from([(Entity::new("listing"), table)]);
-    SqlTarget::connect("replica", &Sql { url, entities }).unwrap()
+    SqlTarget::connect("replica", &Sql { url, limits: Limits::default(), entities }).unwrap()
 }
 
 const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);

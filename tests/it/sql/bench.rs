@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use expunged::config::Secret;
-use expunged::config::target::{Child, Guard, OnDelete, Sql, Table};
+use expunged::config::target::{Child, Guard, Limits, OnDelete, Sql, Table};
 use expunged::domain::timestamp::TimeFormat;
 use expunged::domain::{Action, Entity, Key, Timestamp};
 use expunged::targets::sql::SqlTarget;
@@ -167,7 +167,8 @@ async fn open(path: &std::path::Path) -> SqliteConnection {
 /// A target over the database at this address that keeps listings.
 pub fn target(url: &str, table: Table) -> SqlTarget {
     let entities = BTreeMap::from([(Entity::new("listing"), table)]);
-    SqlTarget::connect("replica", &Sql { url: Secret::new(url), entities }).unwrap()
+    SqlTarget::connect("replica", &Sql { url: Secret::new(url), limits: Limits::default(), entities })
+        .unwrap()
 }
 
 pub const NOW: Timestamp = Timestamp::from_seconds(1_700_000_000);

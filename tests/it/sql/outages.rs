@@ -7,13 +7,16 @@ use expunged::targets::{Batch, Target, TargetError};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::bench::{Bench, Database, child, delete, removed, table, target, with_children};
+use super::bench::{Bench, Database, child, delete, removed, target, with_children};
 use crate::support::mirror;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::rig::{Rig, notice, until};
 use crate::support::servers::{self, Server, pgbouncer::PgBouncer, postgres};
-use expunged::config::target::OnDelete;
-use expunged::domain::Key;
+use expunged::config::Secret;
+use expunged::config::target::{Limits, OnDelete, Sql};
+use expunged::domain::{Entity, Key};
+use expunged::targets::sql::SqlTarget;
+use std::time::Duration;
 
 /// Rounds of each way to lose a connection.
 const ROUNDS: usize = 50;
@@ -234,6 +237,30 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
         ["0|0"]
     );
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn deletions_pause_while_others_wait_for_locks() {
+    let Some(database) = postgres::database().await else { return };
+    database.sql(&schema(2)).await;
+    let entities = [(Entity::new("listing"), family())].into();
+    let limits = Limits { lock_waits: 1, ..Limits::default() };
+    let config = Sql { url: Secret::new(database.url.as_str()), limits, entities };
+    let target = SqlTarget::connect("replica", &config).unwrap();
+    let stop = CancellationToken::new();
+    let held = "BEGIN; SELECT pg_advisory_xact_lock(7); SELECT pg_sleep(3); COMMIT";
+    let waiting: Vec<_> = (0..4).map(|_| customer(&database.url, &stop, move |_| held.to_owned())).collect();
+    let waits = "SELECT count(*) > 1 FROM pg_locks WHERE NOT granted";
+    until("they wait", async || database.lines(waits).await == ["t"]).await;
+    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
+    let deleting = target.apply(&batch);
+    tokio::pin!(deleting);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut deleting).await.is_err(), "it pauses");
+    assert_eq!(database.lines("SELECT count(*) FROM listings").await, ["2"]);
+    for customer in waiting {
+        customer.abort();
+    }
+    assert_eq!(deleting.await.unwrap(), [removed(2)]);
 }
 
 /// What the documentation says that the daemon needs.
