@@ -160,10 +160,7 @@ impl Session for MySqlSession {
             Err(TargetError::Misconfigured(_)) => 0,
             Err(error) => return Err(error),
         };
-        Ok(Strain {
-            replication_lag: Duration::from_secs(behind),
-            lock_waits: waits.parse().unwrap_or(0),
-        })
+        Ok(Strain { replication_lag: Duration::from_secs(behind), lock_waits: waits.parse().unwrap_or(0) })
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
