@@ -24,7 +24,9 @@ impl Watch {
     pub fn over(database: &str, catalogue: &Catalogue, names: &[&str]) -> Self {
         let relations: Vec<_> = names.iter().filter_map(|name| catalogue.relation(name)).collect();
         let tables = relations.iter().filter(|relation| relation.kind == RelationKind::Table);
-        let holding = tables.map(|relation| format!("; SELECT 1 FROM {} LIMIT 0", relation.sql)).collect();
+        let holding: Vec<_> =
+            tables.map(|relation| format!("; SELECT 1 FROM {} LIMIT 0", relation.sql)).collect();
+        let holding = holding.concat();
         let watched = relations.iter().map(|relation| relation.name.as_str()).chain(names.iter().copied());
         let names = watched.map(literal).collect::<Vec<_>>().join(", ");
         let database = literal(database);

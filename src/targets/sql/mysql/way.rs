@@ -15,7 +15,7 @@ use super::super::session::{Access, Session, Sql};
 use super::super::way::{Found, Wanted, Way};
 use crate::domain::Action;
 use crate::targets::TargetError;
-use texts::Texts;
+use texts::{Statement, Takes, Texts};
 
 /// Answers with the rows that the statement before it changed.
 const CHANGED: &str = "SELECT CAST(ROW_COUNT() AS CHAR)";
@@ -86,26 +86,23 @@ impl Way for JsonWay {
     ) -> Result<Vec<usize>, TargetError> {
         // In key order again, in which they were found: the servers walk the first table of a join.
         going.sort_unstable_by_key(|row| row.n);
-        let rows: Option<Vec<_>> =
-            going.iter().map(|row| wanted.get(row.n).map(|it| line(it, row))).collect();
-        let rows = Arg::Text(serde_json::Value::from(rows.unwrap_or_default()).to_string());
+        let rows = Rows { wanted, going };
         let steps = match action {
             Action::Delete => &self.texts.delete,
             _ => self.texts.deactivate.as_ref().expect("asked for only where it is configured"),
         };
-        for (sql, values) in &steps.run {
-            let args = std::iter::once(rows.clone()).chain(values.iter().cloned()).collect();
-            session.run(sql, args).await?;
+        for statement in &steps.run {
+            session.run(&statement.sql, rows.args(statement)).await?;
         }
         // The last one was the table's own. What has no unique index may hold a second row since the first was locked.
         let changed: Vec<usize> = read(&session.json(&self.changed, Vec::new()).await?)?;
-        if changed.iter().sum::<usize>() > going.len() {
+        if changed.iter().sum::<usize>() > rows.going.len() {
             return Err(not_unique(&self.plan));
         }
         let mut standing = Vec::new();
-        for (sql, values) in &steps.standing {
-            let args = std::iter::once(rows.clone()).chain(values.iter().cloned()).collect();
-            standing.extend(read::<Vec<usize>>(&session.json(sql, args).await?)?);
+        for statement in &steps.standing {
+            let answer = session.json(&statement.sql, rows.args(statement)).await?;
+            standing.extend(read::<Vec<usize>>(&answer)?);
         }
         standing.sort_unstable();
         standing.dedup();
@@ -117,12 +114,29 @@ fn parts(wanted: &Wanted) -> Vec<serde_json::Value> {
     wanted.parts.iter().map(value).collect()
 }
 
-/// A row of the second argument: the key, the time to write, the guard, and what children refer to.
-fn line(wanted: &Wanted, found: &Found) -> serde_json::Value {
-    let mut line = parts(wanted);
-    line.push(value(&wanted.at));
-    line.push(found.guard.clone().into());
-    line.extend(found.references.iter().cloned().map(Into::into));
+/// The rows that go, in key order.
+struct Rows<'a> {
+    wanted: &'a [Wanted],
+    going: &'a [Found],
+}
+
+impl Rows<'_> {
+    fn args(&self, statement: &Statement) -> Vec<Arg> {
+        let lines = self.going.iter().map(|row| line(&self.wanted[row.n], row, statement.takes));
+        let text = serde_json::Value::Array(lines.collect()).to_string();
+        std::iter::once(Arg::Text(text)).chain(statement.values.iter().cloned()).collect()
+    }
+}
+
+fn line(wanted: &Wanted, found: &Found, takes: Takes) -> serde_json::Value {
+    let reference = |place: usize| serde_json::Value::from(found.references.get(place).cloned().flatten());
+    let mut line = match takes {
+        Takes::Reference(place) => return reference(place),
+        Takes::Keys => return parts(wanted).into(),
+        Takes::Rows => parts(wanted),
+        Takes::Referred(place) => vec![reference(place)],
+    };
+    line.extend([value(&wanted.at), found.guard.clone().into()]);
     line.into()
 }
 

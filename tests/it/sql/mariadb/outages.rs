@@ -107,13 +107,14 @@ fn customer(
 
 #[tokio::test]
 async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion() {
-    const LISTINGS: u64 = 10_000;
+    const LISTINGS: usize = 10_000;
     let Some(database) = mariadb::database().await else { return };
-    database.sql(&schema(LISTINGS as usize)).await;
+    database.sql(&schema(LISTINGS)).await;
     let folder = tempfile::tempdir().unwrap();
     let mut rig = rig(&folder, over(&database.url)).await;
     let stop = CancellationToken::new();
-    let some = |round: u64, salt: u64| round.wrapping_mul(2_654_435_761).wrapping_add(salt) % LISTINGS + 1;
+    let some =
+        |round: u64, salt: u64| round.wrapping_mul(2_654_435_761).wrapping_add(salt) % LISTINGS as u64 + 1;
     let customers = [
         // Against the order of the keys, two rows in one transaction.
         customer(&database.url, &stop, move |round| {
@@ -133,7 +134,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
         }),
     ];
     rig.run();
-    for start in (1..=LISTINGS as usize).step_by(500) {
+    for start in (1..=LISTINGS).step_by(500) {
         hear(&rig, start..=start + 499).await;
     }
     rig.quiet().await;
@@ -141,7 +142,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
     for customer in customers {
         customer.await.unwrap();
     }
-    assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), LISTINGS)]);
+    assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), LISTINGS as u64)]);
     assert_eq!(database.lines(LEFT).await, ["0|0"]);
     rig.stop().await;
 }

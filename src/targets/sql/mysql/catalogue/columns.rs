@@ -53,7 +53,7 @@ fn typed(declared: &str, kind: &str, (charset, collation): (&str, &str), scale: 
         "decimal" if scale == 0 => made(Affinity::Decimal, NUMBER, NUMBER),
         "char" => made(Affinity::Padded, &own_text, &text),
         "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => made(Affinity::Text, &own_text, &text),
-        "uuid" => made(Affinity::Uuid, "CHAR(36) CHARACTER SET utf8mb4", &text),
+        "uuid" => made(Affinity::Uuid, "CHAR(36) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", &text),
         "enum" => {
             let (affinity, typed) = made(Affinity::Label, &own_text, &text);
             (affinity, Typed { labels: labels(declared), ..typed })

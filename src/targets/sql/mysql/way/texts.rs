@@ -1,7 +1,7 @@
 //! The texts of a plan's statements, made once for a connection and constant from then on.
 //!
-//! Each takes one JSON text first. That of `find` is `[[part, …], …]`; that of the others has after the parts of
-//! each key the time to write, the guard that was judged, and the values that children refer to.
+//! Each takes one JSON text first, of no more than it needs: reading a value out of it costs 5 µs, which is as much
+//! as finding a row.
 
 use super::super::super::catalogue::Affinity;
 use super::super::super::key::Arg;
@@ -10,10 +10,30 @@ use super::super::super::session::Sql;
 use super::super::catalogue::columns::{CHARSET, TIME};
 use crate::config::target::Value;
 
+/// What tells the row of the argument, by its place.
+const PLACE: &str = "SELECT CAST(b.n - 1 AS CHAR) FROM";
+const UTF8MB4: &str = "utf8mb4 ";
 /// The tables of a join, walked in this order.
 const DRIVES: &str = "STRAIGHT_JOIN";
-/// Statements with the values that follow the JSON text.
-type Statement = (Sql, Vec<Arg>);
+/// A statement with the JSON text that it takes, and the values that follow.
+pub struct Statement {
+    pub sql: Sql,
+    pub takes: Takes,
+    pub values: Vec<Arg>,
+}
+
+/// What the JSON text holds of each row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// `[part, …]`
+    Keys,
+    /// `[part, …, time to write, guard]`
+    Rows,
+    /// `[value of the reference of that number, time to write, guard]`
+    Referred(usize),
+    /// The value of the reference of that number.
+    Reference(usize),
+}
 
 pub struct Texts {
     /// Answers `[n, whether there is a guard, guard, [reference, …]]` for each row, and locks it.
@@ -57,21 +77,37 @@ impl Texts {
 
 /// The argument as the table `b`, with a row number and these columns.
 fn argument(columns: &[String]) -> String {
-    let columns: String = columns.iter().map(|column| format!(", {column}")).collect();
-    format!("JSON_TABLE(?, '$[*]' COLUMNS (n FOR ORDINALITY{columns})) AS b")
+    format!("JSON_TABLE(?, '$[*]' COLUMNS (n FOR ORDINALITY, {})) AS b", columns.join(", "))
 }
 
-/// A value of the argument twice: as the column `k` that the index of `field` serves, and as the value `x` itself.
-fn declared(field: &Field, place: usize, (k, x): (&str, &str)) -> [String; 2] {
+/// Whether what the index serves may be another value than the one that came: a number is cut to the greatest of its
+/// type, and a letter that the charset does not have becomes a question mark.
+fn changes(field: &Field) -> bool {
+    match field.affinity {
+        Affinity::Integer => false,
+        Affinity::Decimal => field.typed.own != field.typed.cast,
+        _ => !field.typed.own.contains(UTF8MB4),
+    }
+}
+
+/// A value of the argument as the column `k` that the index of `field` serves; if that may be another one, also as
+/// `x`, as it came.
+fn declared(field: &Field, path: &str, (k, x): (&str, &str)) -> Vec<String> {
     let typed = &field.typed;
-    [format!("{k} {} PATH '$[{place}]'", typed.own), format!("{x} {} PATH '$[{place}]'", typed.cast)]
+    let mut columns = vec![format!("{k} {} PATH '{path}'", typed.own)];
+    if changes(field) {
+        columns.push(format!("{x} {} PATH '{path}'", typed.cast));
+    }
+    columns
 }
 
 /// `column` holds exactly that value.
 fn is(field: &Field, column: &str, (k, x): (&str, &str)) -> String {
+    let came = if changes(field) { x } else { k };
     match field.affinity {
+        Affinity::Integer | Affinity::Decimal if came == k => format!("{column} = b.{k}"),
         Affinity::Integer | Affinity::Decimal => format!("{column} = b.{k} AND {column} = b.{x}"),
-        _ => format!("{column} = b.{k} AND {} = CAST(b.{x} AS BINARY)", bytes(column)),
+        _ => format!("{column} = b.{k} AND {} = CAST(b.{came} AS BINARY)", bytes(column)),
     }
 }
 
@@ -104,7 +140,9 @@ impl Writer<'_> {
     fn keys(&self) -> Vec<String> {
         let fields = self.plan.key.iter().enumerate();
         fields
-            .flat_map(|(place, field)| declared(field, place, (&format!("k{place}"), &format!("x{place}"))))
+            .flat_map(|(place, field)| {
+                declared(field, &format!("$[{place}]"), (&format!("k{place}"), &format!("x{place}")))
+            })
             .collect()
     }
 
@@ -116,12 +154,9 @@ impl Writer<'_> {
         parts.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The rows that the keys name, with the clause for those that are not marked as deleted.
-    fn rows(&self, further: &[String]) -> String {
-        let plan = self.plan;
-        let mut columns = self.keys();
-        columns.extend_from_slice(further);
-        format!("{} {DRIVES} {} p ON {}", argument(&columns), plan.table, self.key_matches())
+    /// The rows that the keys name.
+    fn rows(&self) -> String {
+        format!("{} {DRIVES} {} p ON {}", argument(&self.keys()), self.plan.table, self.key_matches())
     }
 
     fn living(&self) -> String {
@@ -142,7 +177,7 @@ impl Writer<'_> {
             "SELECT JSON_ARRAY(b.n - 1, {}, {}, JSON_ARRAY({references})) FROM {}{}",
             guard.0,
             guard.1,
-            self.rows(&[]),
+            self.rows(),
             self.living()
         )
     }
@@ -153,27 +188,35 @@ impl Writer<'_> {
             count(child, "p", ("", ""), &mut terms);
         }
         (terms.len() > 1).then(|| {
-            let (rows, living) = (self.rows(&[]), self.living());
+            let (rows, living) = (self.rows(), self.living());
             format!("SELECT JSON_ARRAY(b.n - 1, {}) FROM {rows}{living}", terms.join(" + ")).into()
         })
     }
 
-    /// The column of the argument with the time to write, and its place.
-    fn time(&self) -> String {
-        format!("t VARCHAR(64){CHARSET}utf8mb4 PATH '$[{}]'", self.plan.key.len())
-    }
-
-    /// The guard is still what was judged (I3). It was locked since; that nothing of ours changed it is seen here.
-    fn judged(&self) -> (Vec<String>, String) {
-        let column = format!("g VARCHAR(128){CHARSET}utf8mb4 PATH '$[{}]'", self.plan.key.len() + 1);
-        match &self.plan.guard {
-            None => (Vec::new(), String::new()),
-            Some(guard) => {
-                let text = format!("CAST(CAST(p.{} AS CHAR) AS BINARY)", guard.name);
-                let same = format!(" AND {text} <=> CAST(b.g AS BINARY)");
-                (vec![column], same)
+    /// The rows that go, for the table's own statement: by a number that children refer to if there is one, which is
+    /// as a rule the shortest way to a row, or by the key. With the time to write if it is `timed`.
+    ///
+    /// The guard still is what was judged (I3). The row was locked since; that nothing of ours changed it is seen here.
+    fn going(&self, timed: bool) -> (String, Takes) {
+        let plan = self.plan;
+        let number = |field: &Field| matches!(field.affinity, Affinity::Integer | Affinity::Decimal);
+        let reference = plan.references.iter().position(number);
+        let (mut columns, on, after, takes) = match reference {
+            Some(place) => {
+                let field = &plan.references[place];
+                let on = is(field, &format!("p.{}", field.name), ("k0", "x0"));
+                (declared(field, "$[0]", ("k0", "x0")), on, 1, Takes::Referred(place))
             }
+            None => (self.keys(), self.key_matches(), plan.key.len(), Takes::Rows),
+        };
+        if timed {
+            columns.push(format!("t VARCHAR(64){CHARSET}utf8mb4 PATH '$[{after}]'"));
         }
+        let same = plan.guard.as_ref().map_or(String::new(), |guard| {
+            columns.push(format!("g VARCHAR(128){CHARSET}utf8mb4 PATH '$[{}]'", after + 1));
+            format!(" AND CAST(CAST(p.{} AS CHAR) AS BINARY) <=> CAST(b.g AS BINARY)", guard.name)
+        });
+        (format!("{} {DRIVES} {} p ON {on}{same}", argument(&columns), plan.table), takes)
     }
 
     fn delete(&self) -> Steps {
@@ -183,29 +226,24 @@ impl Writer<'_> {
             if child.fate == Fate::Cascade {
                 continue;
             }
-            let from = self.children(child);
-            step(child, &from, "c", &mut run);
+            let (from, takes) = self.children(child);
+            step(child, (&from, takes), "c", &mut run);
             if matches!(child.fate, Fate::Delete | Fate::Nullify) {
-                standing.push(plain(format!("SELECT CAST(b.n - 1 AS CHAR) FROM {from}")));
+                standing.push(plain(format!("{PLACE} {from}"), takes));
             }
         }
-        let (mut further, same) = self.judged();
+        let (going, takes) = self.going(plan.deleted_at.is_some());
+        let left = format!("{PLACE} {}", self.rows());
         match &plan.deleted_at {
             None => {
-                let rows = self.rows(&further);
-                run.push(plain(format!("DELETE p FROM {rows}{same}")));
-                standing.push(plain(format!("SELECT CAST(b.n - 1 AS CHAR) FROM {}", self.rows(&[]))));
+                run.push(plain(format!("DELETE p FROM {going}"), takes));
+                standing.push(plain(left, Takes::Keys));
             }
             Some(column) => {
-                further.push(self.time());
-                let rows = self.rows(&further);
                 let set = format!("p.{} = {}{}", column.name, moment(column), self.guard_kept());
                 let column = &column.name;
-                run.push(plain(format!("UPDATE {rows}{same} SET {set} WHERE p.{column} IS NULL")));
-                standing.push(plain(format!(
-                    "SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE p.{column} IS NULL",
-                    self.rows(&[])
-                )));
+                run.push(plain(format!("UPDATE {going} SET {set} WHERE p.{column} IS NULL"), takes));
+                standing.push(plain(format!("{left} WHERE p.{column} IS NULL"), Takes::Keys));
             }
         }
         Steps { run, standing }
@@ -231,12 +269,13 @@ impl Writer<'_> {
                 differs.push(format!("p.{} IS NULL", column.name));
             }
         }
-        let (mut further, same) = self.judged();
-        further.push(self.time());
-        let own = format!("UPDATE {}{same} SET {}{}", self.rows(&further), set.join(", "), self.guard_kept());
-        let left =
-            format!("SELECT CAST(b.n - 1 AS CHAR) FROM {} WHERE {}", self.rows(&[]), differs.join(" OR "));
-        Steps { run: vec![(own.into(), values.clone())], standing: vec![(left.into(), values)] }
+        let (going, takes) = self.going(true);
+        let own = format!("UPDATE {going} SET {}{}", set.join(", "), self.guard_kept());
+        let left = format!("{PLACE} {} WHERE {}", self.rows(), differs.join(" OR "));
+        Steps {
+            run: vec![Statement { sql: own.into(), takes, values: values.clone() }],
+            standing: vec![Statement { sql: left.into(), takes: Takes::Keys, values }],
+        }
     }
 
     /// A guard ON UPDATE CURRENT_TIMESTAMP would tell of our own mark as of news from upstream.
@@ -249,13 +288,13 @@ impl Writer<'_> {
     }
 
     /// The rows of a child of the table, by what the argument says that they refer to.
-    fn children(&self, child: &Node) -> String {
+    fn children(&self, child: &Node) -> (String, Takes) {
         let (here, above) = (&child.columns[0], &child.link[0].1);
         let place = self.plan.references.iter().position(|field| field.name == *above);
         let place = place.expect("a plan lists every column that a configured child refers to");
-        let columns = declared(here, self.plan.key.len() + 2 + place, ("k", "x"));
         let on = is(here, &format!("c.{}", here.name), ("k", "x"));
-        format!("{} {DRIVES} {} c ON {on}", argument(&columns), child.table)
+        let argument = argument(&declared(here, "$", ("k", "x")));
+        (format!("{argument} {DRIVES} {} c ON {on}", child.table), Takes::Reference(place))
     }
 
     fn mirrored(&self) -> Vec<Sql> {
@@ -273,13 +312,13 @@ impl Writer<'_> {
     }
 }
 
-fn plain(sql: String) -> Statement {
-    (sql.into(), Vec::new())
+fn plain(sql: String, takes: Takes) -> Statement {
+    Statement { sql: sql.into(), takes, values: Vec::new() }
 }
 
 /// Deepest first: a row goes before the row that it refers to. `from` joins down to the rows of `node`, which are
 /// `alias`.
-fn step(node: &Node, from: &str, alias: &str, run: &mut Vec<Statement>) {
+fn step(node: &Node, (from, takes): (&str, Takes), alias: &str, run: &mut Vec<Statement>) {
     for child in &node.children {
         // Only the database's own foreign keys, which it carries out itself, have several columns.
         if let ([here], [(_, above)], true) =
@@ -287,14 +326,15 @@ fn step(node: &Node, from: &str, alias: &str, run: &mut Vec<Statement>) {
         {
             let below = format!("{alias}c");
             let on = refers(here, &format!("{below}.{}", here.name), &format!("{alias}.{above}"));
-            step(child, &format!("{from} {DRIVES} {} {below} ON {on}", child.table), &below, run);
+            let from = format!("{from} {DRIVES} {} {below} ON {on}", child.table);
+            step(child, (&from, takes), &below, run);
         }
     }
     match node.fate {
-        Fate::Delete => run.push(plain(format!("DELETE {alias} FROM {from}"))),
+        Fate::Delete => run.push(plain(format!("DELETE {alias} FROM {from}"), takes)),
         Fate::Nullify => {
             let column = &node.columns[0].name;
-            run.push(plain(format!("UPDATE {from} SET {alias}.{column} = NULL")));
+            run.push(plain(format!("UPDATE {from} SET {alias}.{column} = NULL"), takes));
         }
         Fate::Keep | Fate::Cascade => {}
     }
