@@ -11,7 +11,7 @@ use expunged::backoff::fair_dice;
 use expunged::brake::Brake;
 use expunged::clock::{SharedClock, SystemClock};
 use expunged::config::{Config, ProcessEnvironment};
-use expunged::domain::Seq;
+use expunged::fold::Progress;
 use expunged::targets::Target;
 use expunged::web::Listener;
 use expunged::web::hooks::Hooks;
@@ -118,8 +118,8 @@ impl Loops {
     }
 
     /// Folds and releases, as the daemon does.
-    pub fn fold(&mut self, parts: &Parts, targets: &[Arc<dyn Target>]) -> watch::Receiver<Seq> {
-        let (progress, folded) = watch::channel(0);
+    pub fn fold(&mut self, parts: &Parts, targets: &[Arc<dyn Target>]) -> watch::Receiver<Progress> {
+        let (progress, folded) = watch::channel(Progress::default());
         let brake = Brake::new(
             parts.config.brake.clone(),
             parts.store.clone(),
@@ -144,7 +144,7 @@ impl Loops {
     }
 
     /// Carries out at one target, as the daemon does.
-    pub fn apply(&mut self, parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Seq>) {
+    pub fn apply(&mut self, parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Progress>) {
         let applier = Applier {
             target,
             store: parts.store.clone(),

@@ -19,9 +19,10 @@ use crate::applier::Applier;
 use crate::backoff::fair_dice;
 use crate::brake::Brake;
 use crate::clock::SharedClock;
+use crate::collect::Collector;
 use crate::config::{self, Config};
 use crate::domain::{Event, event::Topology};
-use crate::fold;
+use crate::fold::{self, Progress};
 use crate::intake::Intake;
 use crate::lifecycle::{Ending, Stop, Tasks};
 use crate::overview::Watched;
@@ -158,6 +159,7 @@ pub async fn serve(
     let desk = Admin { watched: parts.watched(), metrics: parts.metrics.clone() };
     listen(&mut tasks, "admin", admin, desk.router(), &parts, stop.drain.clone());
     carry_out(&mut tasks, &parts, &targets, &stop);
+    gather(&mut tasks, &parts, &stop.drain)?;
     let scheduler = schedule(&mut tasks, &parts, &stop.drain).await?;
 
     tracing::info!(hooks = %addresses.hooks, admin = %addresses.admin, "listening");
@@ -199,7 +201,7 @@ fn listen(
 
 /// The loops: one that folds and brakes, one that keeps house, one for each target.
 fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop: &Stop) {
-    let (progress, folded) = watch::channel(0);
+    let (progress, folded) = watch::channel(Progress::default());
     let brake = Brake::new(
         parts.config.brake.clone(),
         parts.store.clone(),
@@ -233,6 +235,24 @@ fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop
         };
         tasks.spawn(format!("target {}", target.name()), applier.run(stop.drain.clone()));
     }
+}
+
+/// One loop a source whose deliveries wait elsewhere.
+fn gather(tasks: &mut Tasks, parts: &Parts, drain: &CancellationToken) -> anyhow::Result<()> {
+    for source in &parts.config.sources {
+        let (intake, clock) = (parts.intake.clone(), parts.clock.clone());
+        let collector = Collector::new(source, intake, clock, parts.metrics.clone())
+            .with_context(|| format!("source {}: pull", source.name))?;
+        let (Some(collector), Some(pull)) = (collector, &source.pull) else { continue };
+        let gatherer = pipeline::Gatherer {
+            source: source.name.clone(),
+            collector,
+            every: pull.every,
+            dice: fair_dice(),
+        };
+        tasks.spawn(format!("pull {}", source.name), gatherer.run(drain.clone()));
+    }
+    Ok(())
 }
 
 /// One loop a source that polls, woken by the schedule.

@@ -24,6 +24,7 @@ use crate::domain::{
     Entity, Event, Outcome, Seq, Timestamp,
     event::{Settled, Settlement, Started},
 };
+use crate::fold::Progress;
 use crate::intake::Intake;
 use crate::store::{SharedStore, StoreError, Task};
 use crate::targets::{Batch, Target, TargetError};
@@ -49,8 +50,7 @@ pub struct Applier {
     pub clock: SharedClock,
     pub dice: Dice,
     pub metrics: Arc<Metrics>,
-    /// How far the journal has been folded.
-    pub folded: watch::Receiver<Seq>,
+    pub folded: watch::Receiver<Progress>,
     /// Names this process in the journal.
     pub holder: String,
 }
@@ -85,8 +85,8 @@ impl Applier {
         let mut resume = true;
         let mut folded = self.folded.clone();
         while !cancel.is_cancelled() {
-            // Seen before looking: what is folded while we work wakes us again.
-            folded.mark_unchanged();
+            // Seen before looking: what is released while we work wakes us again.
+            let seen = folded.borrow_and_update().released;
             let outcome = async {
                 if resume {
                     resume = !self.resume(&cancel).await?;
@@ -98,7 +98,7 @@ impl Applier {
             match outcome {
                 Ok(()) => {
                     failures = 0;
-                    self.idle(&mut folded, &cancel).await?;
+                    self.idle(&mut folded, seen, &cancel).await?;
                 }
                 Err(error) if error.retry_can_help() => {
                     failures += 1;
@@ -343,14 +343,15 @@ impl Applier {
     /// that: the queue tells what was true once, and nothing may be taken from it.
     async fn folded_to(&self, seq: Seq, cancel: &CancellationToken) -> bool {
         let mut folded = self.folded.clone();
-        let reached = async { folded.wait_for(|reached| *reached >= seq).await.is_ok() };
+        let reached = async { folded.wait_for(|progress| progress.reached >= seq).await.is_ok() };
         cancel.run_until_cancelled(reached).await.unwrap_or(false)
     }
 
     /// Waits until something may be due.
     async fn idle(
         &self,
-        folded: &mut watch::Receiver<Seq>,
+        folded: &mut watch::Receiver<Progress>,
+        seen: Seq,
         cancel: &CancellationToken,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
@@ -359,8 +360,9 @@ impl Applier {
             Err(error) if error.retry_can_help() => SCAN_EVERY,
             Err(error) => return Err(error),
         };
+        let released = async { drop(folded.wait_for(|progress| progress.released != seen).await) };
         tokio::select! {
-            _ = folded.changed() => {}
+            () = released => {}
             () = tokio::time::sleep(wait) => self.target.rest().await,
             () = cancel.cancelled() => {}
         }

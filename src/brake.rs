@@ -126,9 +126,9 @@ impl Brake {
     }
 
     /// Decides on the oldest facts that await it, and notes the decision in the journal; `None` when nothing
-    /// awaits, or while the last decision is not folded.
-    pub async fn step(&mut self) -> Result<Option<Decided>, StoreError> {
-        if self.store.position().await?.seq < self.decided {
+    /// awaits, or while the last decision is not among what is folded, up to `folded`.
+    pub async fn step(&mut self, folded: Seq) -> Result<Option<Decided>, StoreError> {
+        if folded < self.decided {
             return Ok(None);
         }
         let awaiting = self.store.awaiting(STEP_FACTS_MAX).await?;

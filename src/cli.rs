@@ -13,6 +13,7 @@ mod print;
 mod reconcile;
 mod sandbox;
 mod send;
+mod sources;
 mod status;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum Command {
     Check,
     /// Sign a test deletion as its upstream would, and post it
     Send(send::Send),
+    /// Look at the sources; subscribe to their webhooks, or end that
+    Sources(sources::Sources),
     /// Read a source's deleted feed from its checkpoint, once
     Reconcile(reconcile::Reconcile),
     /// Delete by hand: the same door, the same brake
@@ -136,6 +139,7 @@ async fn with_config(command: Command, context: Context) -> anyhow::Result<ExitC
         Command::Serve => serve(context).await,
         Command::Check => check::run(context).await,
         Command::Send(send) => send.run(context).await,
+        Command::Sources(sources) => sources.run(context).await,
         Command::Reconcile(reconcile) => reconcile.run(context).await,
         Command::Delete(delete) => delete.run(context).await,
         Command::Status => status::run(context).await,

@@ -9,9 +9,11 @@ mod environment;
 mod fault;
 mod file;
 pub mod presets;
+mod pull;
 mod read;
 pub mod secret;
 pub mod source;
+mod subscriptions;
 pub mod target;
 mod template;
 

@@ -12,7 +12,7 @@ use crate::domain::{
     event::{Heard, RunEnded, Topology},
     tombstone::{Arrival, Hearing},
 };
-use crate::store::{Entry, Fold, RunCounts, SharedStore, StoreError};
+use crate::store::{Entry, Fold, Position, RunCounts, SharedStore, StoreError};
 use crate::telemetry::metrics::NoticeResult;
 
 /// Entries in one step: few enough that a step takes milliseconds, and those who wait for it little longer.
@@ -23,26 +23,42 @@ const STEP_BYTES_MAX: usize = 1024 * 1024;
 /// Without a configured horizon: the longest retry schedule that is documented (Standard Webhooks, 75.6 h).
 const RETRY_HORIZON: Duration = Duration::from_hours(76);
 
+/// How far the journal is folded, as it is told to those who wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub reached: Seq,
+    /// The last entry that may have given targets something to do.
+    pub released: Seq,
+}
+
 /// What a step did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Folded {
     /// Where it ended.
-    pub reached: Seq,
+    pub position: Position,
     pub entries: u64,
+    /// It ended at its own limits: there may be more.
+    pub more: bool,
+    /// The last of its entries that may have given targets something to do.
+    pub released: Option<Seq>,
     /// Notices by source, door and what they were.
     pub heard: BTreeMap<(String, Door, NoticeResult), u64>,
     pub runs_ended: Vec<RunEnded>,
 }
 
-/// Folds what the journal holds beyond the last step; `entries` is 0 when there is nothing.
+/// Folds what the journal holds beyond the last step; `entries` is 0 when there is nothing. `known` is where
+/// the last step ended, for a caller who knows: it saves a question, and may be out of date.
 ///
 /// # Errors
 /// Nothing was changed.
-pub async fn step(store: &SharedStore) -> Result<Folded, StoreError> {
-    let before = store.position().await?;
-    let ahead = store.entries(before.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
+pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded, StoreError> {
+    let before = match known {
+        Some(position) => position,
+        None => store.position().await?,
+    };
+    let ahead = store.ahead(before.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
     if ahead.is_empty() {
-        return Ok(Folded { reached: before.seq, ..Folded::default() });
+        return Ok(Folded { position: before, ..Folded::default() });
     }
     let mut fold = store.fold().await?;
     let mut position = fold.position();
@@ -50,9 +66,12 @@ pub async fn step(store: &SharedStore) -> Result<Folded, StoreError> {
         ahead
     } else {
         // Another process has folded in between.
-        store.entries(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?
+        store.ahead(position.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?
     };
-    let mut step = Step { topology: fold.topology().await?, folded: Folded::default() };
+    let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
+    let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;
+    let folded = Folded { entries: entries.len() as u64, more, ..Folded::default() };
+    let mut step = Step { topology: fold.topology().await?, folded };
     let mut run_of_heard: Vec<(&Entry, Heard)> = Vec::new();
     for entry in &entries {
         match entry.event()? {
@@ -66,18 +85,19 @@ pub async fn step(store: &SharedStore) -> Result<Folded, StoreError> {
     }
     step.heard(&mut *fold, run_of_heard).await?;
     fold.commit(position).await?;
-    step.folded.entries = entries.len() as u64;
-    step.folded.reached = position.seq;
+    step.folded.position = position;
     Ok(step.folded)
 }
 
 /// Folds until nothing is left; for commands that need to see everything.
 pub async fn catch_up(store: &SharedStore) -> Result<Seq, StoreError> {
+    let mut known = None;
     loop {
-        let folded = step(store).await?;
+        let folded = step(store, known).await?;
         if folded.entries == 0 {
-            return Ok(folded.reached);
+            return Ok(folded.position.seq);
         }
+        known = Some(folded.position);
     }
 }
 
@@ -133,10 +153,16 @@ impl Step {
                 self.topology = topology;
                 Ok(())
             }
-            Event::Decided(decided) => fold.decided(seq, at, &decided, &self.topology).await,
+            Event::Decided(decided) => {
+                self.folded.released = Some(seq);
+                fold.decided(seq, at, &decided, &self.topology).await
+            }
             Event::Started(started) => fold.batch_started(seq, &started).await,
             Event::Settled(settled) => fold.settled(seq, at, &settled).await,
-            Event::Resolved(resolved) => fold.resolved(seq, &resolved, &self.topology).await,
+            Event::Resolved(resolved) => {
+                self.folded.released = Some(seq);
+                fold.resolved(seq, &resolved, &self.topology).await
+            }
             Event::RunStarted(run) => fold.run_started(seq, at, &run).await,
             Event::RunEnded(run) => {
                 fold.run_ended(seq, at, &run).await?;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::clock::SharedClock;
-use crate::domain::{Door, Event, Notice, Seq, event::Heard};
+use crate::domain::{Door, Event, Notice, Seq, Timestamp, event::Heard};
 use crate::store::{Draft, SharedStore, StoreError};
 
 /// What came through a door at once.
@@ -61,12 +61,18 @@ impl Intake {
         completes: Option<Event>,
     ) -> Result<Vec<Seq>, StoreError> {
         let at = self.clock.now();
-        let Delivery { source, door, run, notices, unreadable, reason, body } = delivery;
-        let sha256 = body.as_ref().map(|raw| hex::encode(Sha256::digest(raw)));
-        let heard = Heard { source, door, run, sha256, notices, unreadable, reason };
-        let mut drafts = vec![Draft { at, event: Event::Heard(heard), body }];
+        let mut drafts = vec![draft(at, delivery)];
         drafts.extend(completes.map(|event| Draft { at, event, body: None }));
         self.append(drafts).await
+    }
+
+    /// Writes several deliveries in one transaction, each as an entry of its own: all of them or none.
+    ///
+    /// # Errors
+    /// Nothing was written; see [`StoreError`].
+    pub async fn record_all(&self, deliveries: Vec<Delivery>) -> Result<Vec<Seq>, StoreError> {
+        let at = self.clock.now();
+        self.append(deliveries.into_iter().map(|delivery| draft(at, delivery)).collect()).await
     }
 
     /// Writes an event that is not a notice.
@@ -76,8 +82,18 @@ impl Intake {
     }
 
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
+        // Nobody waits for the start of a batch to be folded; it goes along with what comes next.
+        let rings = !drafts.iter().all(|draft| matches!(draft.event, Event::Started(_)));
         let seqs = self.store.append(drafts).await?;
-        self.bell.notify_one();
+        if rings {
+            self.bell.notify_one();
+        }
         Ok(seqs)
     }
+}
+
+fn draft(at: Timestamp, delivery: Delivery) -> Draft {
+    let Delivery { source, door, run, notices, unreadable, reason, body } = delivery;
+    let sha256 = body.as_ref().map(|raw| hex::encode(Sha256::digest(raw)));
+    Draft { at, event: Event::Heard(Heard { source, door, run, sha256, notices, unreadable, reason }), body }
 }

@@ -1,9 +1,10 @@
 //! Carries deletions from an upstream to every copy of a record, and proves it.
 //!
 //! ```text
-//!  POST /hooks/{source}            deleted feed                        operator
-//!    size → signature → rate         page by page, from the               │
-//!    → parse → notices               checkpoint minus the overlap         │
+//!  POST /hooks/{source},          deleted feed                        operator
+//!  or fetched where it is kept    page by page, from the                 │
+//!    size → signature → rate      checkpoint minus the overlap           │
+//!    → parse → notices                │                                  │
 //!             \                          │                               /
 //!              v                         v                              v
 //!         intake     append to the journal: sequential, group commit; the answer waits for this alone
@@ -56,8 +57,8 @@
 //! |---|---|
 //! | 0 | [`domain`], [`backoff`], then [`clock`] |
 //! | 1 | [`config`], then [`telemetry`] |
-//! | 2 | [`store`], [`targets`], [`sources`], [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
-//! | 3 | [`intake`], then [`fold`], [`brake`], [`reconcile`], [`overview`], then [`applier`] |
+//! | 2 | [`store`], [`vault`], [`targets`], [`sources`], [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
+//! | 3 | [`intake`], then [`fold`], [`brake`], [`reconcile`], [`collect`], [`overview`], then [`applier`] |
 //! | 4 | [`web`], [`schedule`], [`lifecycle`] |
 //! | 5 | [`app`], then [`cli`] |
 
@@ -67,6 +68,7 @@ pub mod backoff;
 pub mod brake;
 pub mod cli;
 pub mod clock;
+pub mod collect;
 pub mod config;
 pub mod domain;
 pub mod fold;
@@ -80,4 +82,5 @@ pub mod sources;
 pub mod store;
 pub mod targets;
 pub mod telemetry;
+pub mod vault;
 pub mod web;

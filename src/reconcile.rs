@@ -127,7 +127,7 @@ impl Reconciler {
             renewed: self.clock.now(),
         };
         let walked = async {
-            let client = Client::new(feed, self.clock.clone())?;
+            let client = Client::new(&feed.access(), self.clock.clone())?;
             walk(feed, &client, start, &mut pages).await
         }
         .await;
@@ -163,7 +163,7 @@ impl Reconciler {
     ) -> Result<Report, RunError> {
         let feed = source.feed.as_ref().ok_or_else(|| RunError::NoFeed(source.name.clone()))?;
         let start = Start { checkpoint: self.store.checkpoint(&source.name).await?, since };
-        let client = Client::new(feed, self.clock.clone())?;
+        let client = Client::new(&feed.access(), self.clock.clone())?;
         let mut look =
             Look { reconciler: self, source, on_page, read: 0, found: 0, counts: RunCounts::default() };
         let walked = walk(feed, &client, start, &mut look).await?;

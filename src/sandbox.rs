@@ -6,7 +6,9 @@
 
 pub mod delivery;
 pub mod fault;
+pub mod hookbridge;
 pub mod leadlex;
+pub mod plan;
 pub mod repliers;
 mod server;
 #[cfg(test)]
@@ -19,9 +21,11 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
-pub use self::delivery::Outbox;
+pub use self::delivery::{Mishap, Outbox};
 pub use self::fault::{Fault, Faults};
+pub use self::hookbridge::HookBridge;
 pub use self::leadlex::LeadLex;
+pub use self::plan::Plan;
 pub use self::repliers::Repliers;
 use crate::clock::SharedClock;
 
@@ -31,11 +35,24 @@ pub trait Simulator: Send + Sync {
     /// Whether paths that begin with this segment are this upstream's.
     fn owns(&self, first_segment: &str) -> bool;
 
+    /// Whether a request is this upstream's. Where two share a first segment, the one that looks closer stands first.
+    fn takes(&self, call: &Call) -> bool {
+        call.segments.first().is_some_and(|first| self.owns(first))
+    }
+
     /// The true answer to a request.
     async fn answer(&self, call: &Call) -> Answer;
 
     /// What goes wrong with the next requests.
     fn faults(&self) -> &Faults;
+
+    /// The webhooks that it sends, where it sends any.
+    fn webhooks(&self) -> Option<&Outbox> {
+        None
+    }
+
+    /// What it lists moves under whoever is reading it, where it lists anything by pages.
+    fn shift(&self) {}
 
     /// The time that it lives in.
     fn clock(&self) -> &SharedClock;
@@ -54,8 +71,7 @@ impl Sandbox {
     }
 
     fn owner(&self, call: &Call) -> Option<&Arc<dyn Simulator>> {
-        let first = call.segments.first()?;
-        self.simulators.iter().find(|simulator| simulator.owns(first))
+        self.simulators.iter().find(|simulator| simulator.takes(call))
     }
 }
 
@@ -95,16 +111,35 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: Vec<(&'static str, String)>,
     pub body: Value,
+    /// JSON that takes the place of [`PLACE_OF_VERBATIM`] in the body, byte for byte.
+    pub verbatim: Option<String>,
 }
+
+/// A text that a body has where verbatim JSON is to stand.
+pub const PLACE_OF_VERBATIM: &str = "\u{1}verbatim\u{1}";
 
 impl Answer {
     #[must_use]
     pub fn new(status: StatusCode, body: Value) -> Self {
-        Self { status, headers: Vec::new(), body }
+        Self { status, headers: Vec::new(), body, verbatim: None }
     }
 
     #[must_use]
     pub fn ok(body: Value) -> Self {
         Self::new(StatusCode::OK, body)
+    }
+
+    /// Puts JSON text into its place in the body, as it is.
+    #[must_use]
+    pub fn with_verbatim(self, json: &str) -> Self {
+        Self { verbatim: Some(json.to_owned()), ..self }
+    }
+
+    fn text(&self) -> String {
+        let text = self.body.to_string();
+        match &self.verbatim {
+            None => text,
+            Some(json) => text.replace(&Value::from(PLACE_OF_VERBATIM).to_string(), json),
+        }
     }
 }

@@ -8,4 +8,6 @@ pub mod feed;
 pub mod http;
 pub mod json;
 pub mod payload;
+pub mod pull;
 pub mod signature;
+pub mod subscriptions;

@@ -39,6 +39,9 @@ pub trait Store: Send + Sync {
     async fn entries(&self, after: Seq, entries_max: u32, bytes_max: usize)
     -> Result<Vec<Entry>, StoreError>;
 
+    /// The same, for one who goes along with the journal: what was just appended comes from memory.
+    async fn ahead(&self, after: Seq, entries_max: u32, bytes_max: usize) -> Result<Vec<Entry>, StoreError>;
+
     /// The newest entry's number and hash; 0 and zeroes for an empty journal.
     async fn head(&self) -> Result<Position, StoreError>;
 

@@ -37,6 +37,7 @@ CREATE TABLE tasks (
     key       TEXT    NOT NULL,
     action    TEXT    NOT NULL,
     at        INTEGER NOT NULL,
+    upstream_time INTEGER NOT NULL,
     cause     INTEGER NOT NULL,
     heard_at  INTEGER NOT NULL,
     state     TEXT    NOT NULL CHECK (state IN ('due', 'done', 'parked')),

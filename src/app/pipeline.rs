@@ -11,32 +11,43 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::{Backoff, Dice};
 use crate::brake::Brake;
 use crate::clock::SharedClock;
+use crate::collect::{CollectError, Collector};
 use crate::config;
-use crate::domain::Seq;
-use crate::fold::{self, Folded};
+use crate::fold::{self, Folded, Progress};
 use crate::reconcile::{self, Reconciler, RunError};
-use crate::store::{SharedStore, StoreError};
+use crate::store::{Position, SharedStore, StoreError};
 use crate::telemetry::metrics::{Ended, Metrics};
 
 /// How often the journal is looked at without a wake: what a command beside the daemon wrote is found by then.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
+/// Steps of folding before the brake looks: enough that it decides on many facts at once behind a backlog.
+const STEPS_MAX: usize = 16;
 /// Waits after the store could not be used.
 const STORE_DOWN: Backoff = Backoff { first: Duration::from_millis(200), cap: Duration::from_secs(5) };
 /// Waits after a run failed that may end well later; the schedule goes on beside it.
 const RUN_FAILED: Backoff = Backoff { first: Duration::from_mins(1), cap: Duration::from_hours(1) };
 /// Tries of a run between two slots of its schedule.
 const RUN_TRIES_MAX: u32 = 5;
+/// Waits after a pull endpoint could not be used, on top of each request's own tries.
+const PULL_FAILED: Backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(5) };
 /// Old bodies are removed that often, and that many at a time, so that no delivery waits for it long.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
 const PURGE_BATCH: u32 = 500;
+
+/// Where the folding loop stands.
+struct Standing {
+    /// Something may await the brake that is not heard in a round: at the start, and behind a decision.
+    undecided: bool,
+    /// Where the last step ended.
+    position: Option<Position>,
+}
 
 /// Folds what the journal gets, and lets the brake decide on it.
 pub struct Pipeline {
     pub store: SharedStore,
     pub bell: Arc<Notify>,
     pub brake: Brake,
-    /// How far the journal has been folded.
-    pub progress: watch::Sender<Seq>,
+    pub progress: watch::Sender<Progress>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -47,11 +58,10 @@ impl Pipeline {
     /// The journal holds something that this program cannot read.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
         let mut failures = 0;
-        // Something may await the brake that is not heard in a round: at the start, and behind a decision.
-        let mut undecided = true;
+        let mut standing = Standing { undecided: true, position: None };
         let dice = crate::backoff::fair_dice();
         while !cancel.is_cancelled() {
-            match self.round(&mut undecided).await {
+            match self.round(&mut standing).await {
                 Ok(true) => failures = 0,
                 Ok(false) => {
                     failures = 0;
@@ -63,7 +73,7 @@ impl Pipeline {
                 }
                 Err(error) if error.retry_can_help() => {
                     failures += 1;
-                    undecided = true;
+                    standing = Standing { undecided: true, position: None };
                     tracing::warn!(%error, failures, "folding pauses: our own state cannot be used");
                     let wait = STORE_DOWN.wait(failures, &dice);
                     cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
@@ -74,36 +84,37 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Folds to the journal's end, then brakes once; `false` when there was nothing to do.
-    async fn round(&mut self, undecided: &mut bool) -> Result<bool, StoreError> {
-        // The end as it is now: the last decision stands before it, and is not taken again; what comes in
-        // meanwhile does not keep the brake waiting.
-        let end = self.store.head().await?.seq;
-        let (mut moved, mut heard) = (false, false);
-        loop {
-            let folded = fold::step(&self.store).await?;
+    /// Folds what there is, in so many steps that the brake need not wait long, then brakes once; whether there
+    /// may be more to do at once.
+    async fn round(&mut self, standing: &mut Standing) -> Result<bool, StoreError> {
+        let (mut more, mut heard) = (true, false);
+        for _ in 0..STEPS_MAX {
+            let folded = fold::step(&self.store, standing.position).await?;
+            standing.position = Some(folded.position);
             self.count(&folded).await?;
-            moved |= folded.entries > 0;
+            self.reached(&folded);
             heard |= !folded.heard.is_empty();
-            self.reached(folded.reached);
-            if folded.entries == 0 || folded.reached >= end {
+            more = folded.more;
+            if !more {
                 break;
             }
         }
         // Most entries tell of batches: looking for something to decide on would cost each of them a question.
-        if moved && !heard && !*undecided {
-            return Ok(true);
+        if heard || standing.undecided {
+            let folded = standing.position.unwrap_or_default().seq;
+            // Before the end, the last decision may not be folded, and the brake not have looked.
+            standing.undecided = self.brake.step(folded).await?.is_some() || more;
         }
-        *undecided = self.brake.step().await?.is_some();
-        Ok(moved || *undecided)
+        Ok(more || standing.undecided)
     }
 
     /// Tells how far the journal is folded, be it by us or by another process.
-    fn reached(&self, seq: Seq) {
-        self.progress.send_if_modified(|reached| {
-            let moved = *reached != seq;
-            *reached = seq;
-            moved
+    fn reached(&self, folded: &Folded) {
+        self.progress.send_if_modified(|progress| {
+            let before = *progress;
+            progress.reached = folded.position.seq;
+            progress.released = folded.released.unwrap_or(before.released);
+            *progress != before
         });
     }
 
@@ -171,6 +182,46 @@ impl Poller {
                 let wait = RUN_FAILED.wait(failures, &self.dice);
                 cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
             }
+        }
+        Ok(())
+    }
+}
+
+/// Collects from one source's pull endpoints, over and over.
+pub struct Gatherer {
+    pub source: String,
+    pub collector: Collector,
+    /// Between two looks that found nothing more.
+    pub every: Duration,
+    pub dice: Dice,
+}
+
+impl Gatherer {
+    /// Runs until cancelled. What was not acknowledged by then waits for the next start.
+    ///
+    /// # Errors
+    /// The store holds something that cannot be read.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), StoreError> {
+        let mut failures = 0;
+        while let Some(result) = cancel.run_until_cancelled(self.collector.round()).await {
+            let wait = match result {
+                Ok(round) if round.more => Duration::ZERO,
+                Ok(round) => {
+                    failures = 0;
+                    if round.taken > 0 {
+                        tracing::debug!(source = self.source, ?round, "collected");
+                    }
+                    self.every
+                }
+                Err(CollectError::Store(error)) if !error.retry_can_help() => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    tracing::error!(source = self.source, %error, failures, "collecting failed: events wait where they are");
+                    let hopeless = !error.retry_can_help();
+                    if hopeless { PULL_FAILED.cap } else { PULL_FAILED.wait(failures, &self.dice) }
+                }
+            };
+            cancel.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
         Ok(())
     }

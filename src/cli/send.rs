@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Context;
-use crate::config::source::{EventFrom, EventRule, Meaning};
+use crate::config::source::{Auth, EventFrom, EventRule, Meaning};
 use crate::config::{self, Source};
 use crate::domain::{Action, Timestamp};
 use crate::sources::compose;
 use crate::sources::http;
 use crate::sources::signature::{Draft, Signer};
+use crate::vault::Vault;
 
 /// What to send.
 #[derive(Debug, Args)]
@@ -47,7 +48,11 @@ impl Send {
         let id = format!("test_{}", now.micros());
         let signed_url = public_url(&config.server, &url);
         let draft = Draft { method: "POST", url: &signed_url, id: &id, body: body.as_bytes() };
-        let headers = Signer::new(auth)?.sign(&draft, now);
+        let kept = Vault::beside(&config.state.path).secrets(&source.name)?;
+        let secrets =
+            auth.secrets.iter().cloned().chain(kept.into_iter().map(|(_, secret)| secret)).collect();
+        let auth = Auth { scheme: auth.scheme.clone(), secrets };
+        let headers = Signer::new(&auth)?.sign(&draft, now);
         post(&url, source, &event, headers, body, now).await
     }
 }

@@ -8,9 +8,11 @@ mod auth;
 mod check;
 mod feed;
 mod places;
+mod pull;
 mod root;
 mod secrets;
 mod source;
+mod subscriptions;
 mod target;
 mod values;
 

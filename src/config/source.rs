@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Secret;
+pub use super::pull::{Acknowledge, Discard, Endpoint, EventBody, Listing, Pull, Reading};
+pub use super::subscriptions::Subscriptions;
 use crate::domain::{Action, Entity, timestamp::TimeFormat};
 
 /// An upstream system of record.
@@ -22,6 +24,10 @@ pub struct Source {
     /// it: the upstream's own retry horizon.
     pub retry_horizon: Duration,
     pub feed: Option<Feed>,
+    /// Where its deliveries wait to be fetched, instead of being posted to us.
+    pub pull: Option<Pull>,
+    /// How it is asked to send webhooks.
+    pub subscriptions: Option<Subscriptions>,
 }
 
 impl Source {
@@ -35,7 +41,8 @@ impl Source {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
     pub scheme: Scheme,
-    /// Any of them verifies; the first is the current one. Never empty, none of them empty.
+    /// Any of them verifies; the first is the current one. None of them empty. There is at least one, unless the
+    /// upstream offers its secret when it is subscribed to.
     pub secrets: Vec<Secret>,
 }
 
@@ -186,6 +193,20 @@ pub enum Meaning {
     Notice(Action),
 }
 
+/// How an upstream may be asked: with which credentials, how fast, how patiently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    /// Name (lower case) and value, credentials among them.
+    pub headers: Vec<(String, Secret)>,
+    pub rate_per_second: u32,
+    /// One request, from connecting to the last byte.
+    pub timeout: Duration,
+    /// Bytes of one answer.
+    pub page_bytes_max: usize,
+    /// Tries of one request.
+    pub attempts_max: u32,
+}
+
 /// A deleted feed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feed {
@@ -237,6 +258,17 @@ impl Feed {
     pub const ATTEMPTS_MAX: u32 = 6;
     /// A total that still changes then changes all the time.
     pub const WALKS_MAX: u32 = 3;
+
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access {
+            headers: self.headers.clone(),
+            rate_per_second: self.rate_per_second,
+            timeout: self.timeout,
+            page_bytes_max: self.page_bytes_max,
+            attempts_max: self.attempts_max,
+        }
+    }
 }
 
 /// The bounds of a walk, inclusive on both sides.

@@ -3,6 +3,8 @@
 //! The journal is the truth; tombstones, tasks, holds, runs and checkpoints are folded from it. An event
 //! therefore carries all that folding needs, and nothing that only a database or a clock could add later.
 
+mod settled;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -96,11 +98,12 @@ pub struct Settled {
     pub target: String,
     pub batch: Seq,
     /// Empty for a batch that was refused as a whole and is tried in halves.
+    #[serde(with = "settled")]
     pub results: Vec<Settlement>,
 }
 
 /// One tombstone at one target: the proof of its removal, or why it is still there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
     /// The tombstone, and the entry naming the notice that caused this.
     pub fact: Fact,
@@ -108,15 +111,8 @@ pub struct Settlement {
     pub key: Key,
     pub outcome: Outcome,
     /// Rows that went, children included.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub rows: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(rows: &u64) -> bool {
-    *rows == 0
 }
 
 /// Why a record failed, and whether it will be tried again.

@@ -21,17 +21,20 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 pub enum Door {
     Webhook,
+    /// A webhook that somebody else kept for us.
+    Pull,
     Feed,
     Operator,
 }
 
 impl Door {
-    pub const ALL: [Self; 3] = [Self::Webhook, Self::Feed, Self::Operator];
+    pub const ALL: [Self; 4] = [Self::Webhook, Self::Pull, Self::Feed, Self::Operator];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "webhook",
+            Self::Pull => "pull",
             Self::Feed => "feed",
             Self::Operator => "operator",
         }

@@ -29,7 +29,7 @@ pub struct Tombstone {
     pub heard_at: Timestamp,
     /// The source that told of it.
     pub source: String,
-    /// Whether the fact that stands was told by a webhook, and by a feed.
+    /// Whether the fact that stands was told by a webhook (posted or pulled), and by a feed.
     pub told_by: ToldBy,
     /// When the last notice of any kind was heard.
     pub last_heard_at: Timestamp,
@@ -153,7 +153,7 @@ impl Tombstone {
 
     fn told(&mut self, door: Door) {
         match door {
-            Door::Webhook => self.told_by.webhook = true,
+            Door::Webhook | Door::Pull => self.told_by.webhook = true,
             Door::Feed => self.told_by.feed = true,
             Door::Operator => {}
         }

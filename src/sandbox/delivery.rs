@@ -3,13 +3,15 @@
 //! Exists once for all simulators, which differ in headers and in patience only. It can lose and repeat
 //! deliveries on demand, since a feed is for what the webhooks have lost.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -20,9 +22,10 @@ const FLIGHTS_MAX: usize = 500;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Headers of one delivery's n-th attempt, counted from 0.
-pub(super) type AttemptHeaders = Box<dyn Fn(u32) -> Vec<(&'static str, String)> + Send + Sync>;
+pub(super) type AttemptHeaders = Arc<dyn Fn(u32) -> Vec<(&'static str, String)> + Send + Sync>;
 
 /// A webhook to be posted.
+#[derive(Clone)]
 pub(super) struct Delivery {
     pub(super) url: String,
     pub(super) body: Bytes,
@@ -47,10 +50,27 @@ struct Tally {
     lost: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+/// What may become of a webhook on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mishap {
+    /// Never posted.
+    Lost,
+    /// Posted twice.
+    Duplicated,
+    /// Posted only after the next one.
+    Reordered,
+}
+
+#[derive(Default)]
 struct Script {
     lose: u32,
     repeat: u32,
+    /// Each comes with every so many deliveries; the first that is due counts.
+    rounds: Vec<(NonZeroU64, Mishap)>,
+    deliveries: u64,
+    /// What waits for the next delivery to go first.
+    held_back: Vec<Delivery>,
 }
 
 /// The deliveries of one simulator. What is still to be retried ends when this is dropped.
@@ -69,7 +89,7 @@ pub struct Outbox {
 impl Outbox {
     /// # Errors
     /// There is no usable TLS configuration on this machine.
-    pub(super) fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
+    pub fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
         let stop = CancellationToken::new();
         Ok(Self {
             client: client()?,
@@ -85,12 +105,17 @@ impl Outbox {
 
     /// The next `count` deliveries are never posted.
     pub fn lose_next(&self, count: u32) {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).lose += count;
+        self.script().lose += count;
     }
 
     /// The next `count` deliveries (that are not lost) are posted twice.
     pub fn repeat_next(&self, count: u32) {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner).repeat += count;
+        self.script().repeat += count;
+    }
+
+    /// Has a mishap come round with every `nth` delivery.
+    pub fn every(&self, nth: NonZeroU64, mishap: Mishap) {
+        self.script().rounds.push((nth, mishap));
     }
 
     #[must_use]
@@ -104,6 +129,11 @@ impl Outbox {
 
     /// Waits until each delivery was answered with 2xx or given up.
     pub async fn settled(&self) {
+        // What waits for a next one that never comes goes out now.
+        let held_back = std::mem::take(&mut self.script().held_back);
+        for delivery in held_back {
+            self.dispatch(vec![delivery]);
+        }
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
@@ -123,52 +153,74 @@ impl Outbox {
 
     /// Posts in the background, with retries.
     pub(super) fn send(&self, delivery: Delivery) {
-        let copies = match self.copies() {
-            0 => {
+        let mut script = self.script();
+        let mut row = vec![delivery];
+        match script.mishap() {
+            None => {}
+            Some(Mishap::Lost) => {
                 self.tally.lost.fetch_add(1, Ordering::SeqCst);
                 return;
             }
-            copies => copies,
-        };
-        let delivery = Arc::new(delivery);
-        for _ in 0..copies {
-            let attempts = attempt(
-                self.client.clone(),
-                Arc::clone(&delivery),
-                Arc::clone(&self.retries),
-                Arc::clone(&self.flights),
-                Arc::clone(&self.tally),
-            );
-            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(attempts));
+            Some(Mishap::Duplicated) => {
+                let copy = row[0].clone();
+                self.dispatch(vec![copy]);
+            }
+            Some(Mishap::Reordered) => {
+                script.held_back.append(&mut row);
+                return;
+            }
         }
+        row.append(&mut script.held_back);
+        drop(script);
+        self.dispatch(row);
     }
 
-    fn copies(&self) -> u32 {
-        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
-        if script.lose > 0 {
-            script.lose -= 1;
-            return 0;
+    /// Posts one after the other.
+    fn dispatch(&self, row: Vec<Delivery>) {
+        let (client, retries) = (self.client.clone(), Arc::clone(&self.retries));
+        let (flights, tally) = (Arc::clone(&self.flights), Arc::clone(&self.tally));
+        let attempts = async move {
+            for delivery in row {
+                attempt(&client, &delivery, &retries, &flights, &tally).await;
+            }
+        };
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(attempts));
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Script {
+    /// What happens to the next delivery.
+    fn mishap(&mut self) -> Option<Mishap> {
+        self.deliveries += 1;
+        if self.lose > 0 {
+            self.lose -= 1;
+            return Some(Mishap::Lost);
         }
-        if script.repeat > 0 {
-            script.repeat -= 1;
-            return 2;
+        if self.repeat > 0 {
+            self.repeat -= 1;
+            return Some(Mishap::Duplicated);
         }
-        1
+        let due = self.rounds.iter().find(|(nth, _)| self.deliveries.is_multiple_of(nth.get()));
+        due.map(|(_, mishap)| *mishap)
     }
 }
 
 async fn attempt(
-    client: reqwest::Client,
-    delivery: Arc<Delivery>,
-    retries: Arc<[Duration]>,
-    flights: Arc<Semaphore>,
-    tally: Arc<Tally>,
+    client: &reqwest::Client,
+    delivery: &Delivery,
+    retries: &[Duration],
+    flights: &Semaphore,
+    tally: &Tally,
 ) {
     let waits = std::iter::once(Duration::ZERO).chain(retries.iter().copied());
     for (number, wait) in (0..).zip(waits) {
         tokio::time::sleep(wait).await;
         let Ok(_flight) = flights.acquire().await else { return };
-        let posted = post(&client, &delivery.url, &(delivery.headers)(number), delivery.body.clone()).await;
+        let posted = post(client, &delivery.url, &(delivery.headers)(number), delivery.body.clone()).await;
         if posted.is_ok_and(|answer| answer.status().is_success()) {
             tally.delivered.fetch_add(1, Ordering::SeqCst);
             return;

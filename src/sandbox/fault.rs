@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub enum Fault {
     Cut,
     /// The true answer in this many pieces, with a pause before each.
     Drip { pieces: usize, pause: Duration },
+    /// What is listed moves before the true answer is made.
+    Shift,
     /// The true answer with a `Date` that is off by so many seconds.
     DateOff(i64),
 }
@@ -79,18 +82,43 @@ impl Fault {
     }
 }
 
-/// The script of one simulator. Every request takes the next fault; after the last one all is well.
+/// The script of one simulator. Every request takes the next fault; after the last one, what comes round applies,
+/// and else all is well.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<VecDeque<Fault>>);
+pub struct Faults(Mutex<Script>);
+
+#[derive(Debug, Default)]
+struct Script {
+    next: VecDeque<Fault>,
+    /// Each comes with every so many requests; the first that is due counts.
+    rounds: Vec<(u64, Fault)>,
+    requests: u64,
+}
 
 impl Faults {
     /// Adds faults to the end of the script.
     pub fn script(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+        self.locked().next.extend(faults);
+    }
+
+    /// Has a fault come round with every `nth` request.
+    pub fn every(&self, nth: NonZeroU64, fault: Fault) {
+        self.locked().rounds.push((nth.get(), fault));
     }
 
     pub(super) fn next(&self) -> Fault {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(Fault::Pass)
+        let mut script = self.locked();
+        script.requests += 1;
+        if let Some(fault) = script.next.pop_front() {
+            return fault;
+        }
+        let requests = script.requests;
+        let due = script.rounds.iter().find(|(nth, _)| requests.is_multiple_of(*nth));
+        due.map_or(Fault::Pass, |(_, fault)| fault.clone())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,13 +132,13 @@ pub fn http_date(at: Timestamp) -> String {
 /// The answer as it goes out, after the fault.
 pub(super) fn render(answer: Answer, fault: Fault, now: Timestamp) -> Response<ScriptedBody> {
     let mut date = now;
-    let mut json = answer.body;
+    let mut answer = answer;
     let mut shape = Shape::Whole;
     match fault {
-        Fault::Pass => {}
+        Fault::Pass | Fault::Shift => {}
         Fault::Instead { status, headers, body } => return instead(status, &headers, body, now),
         Fault::Edit { pointer, value } => {
-            if let Some(place) = json.pointer_mut(&pointer) {
+            if let Some(place) = answer.body.pointer_mut(&pointer) {
                 *place = value;
             }
         }
@@ -120,7 +148,7 @@ pub(super) fn render(answer: Answer, fault: Fault, now: Timestamp) -> Response<S
             date = Timestamp::from_seconds(now.seconds().saturating_add(seconds));
         }
     }
-    let body = Bytes::from(json.to_string());
+    let body = Bytes::from(answer.text());
     let mut builder = Response::builder()
         .status(answer.status)
         .header("date", http_date(date))

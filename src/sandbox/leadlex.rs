@@ -213,6 +213,10 @@ impl Simulator for LeadLex {
         &self.faults
     }
 
+    fn webhooks(&self) -> Option<&Outbox> {
+        Some(&self.outbox)
+    }
+
     fn clock(&self) -> &SharedClock {
         &self.clock
     }

@@ -226,6 +226,15 @@ impl Simulator for Repliers {
         &self.faults
     }
 
+    /// The oldest deletion leaves the feed, as one does that is too old: every later page begins one record earlier.
+    fn shift(&self) {
+        self.state().feed.forget_oldest();
+    }
+
+    fn webhooks(&self) -> Option<&Outbox> {
+        Some(&self.outbox)
+    }
+
     fn clock(&self) -> &SharedClock {
         &self.clock
     }

@@ -23,24 +23,22 @@ use client::Trouble;
 /// Why a feed was not read to its end. The checkpoint stays where it is.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    #[error("the feed cannot be asked: {0}")]
+    #[error("cannot be asked: {0}")]
     Setup(String),
     #[error(transparent)]
     Window(#[from] WindowError),
-    #[error(
-        "{url} answered {status}: the credential in the feed's headers is wrong, expired or lacks a right"
-    )]
+    #[error("{url} answered {status}: the credential in its headers is wrong, expired or lacks a right")]
     Credential { url: String, status: u16 },
-    #[error("{url} answered {status}: it does not take this request, compare the feed's url and parameters")]
+    #[error(
+        "{url} answered {status}: it does not take this request, compare the url and parameters in the configuration"
+    )]
     Refused { url: String, status: u16 },
     #[error(
         "{url} answered {status}: a redirect to another host, or one too many, is not followed, since the \
-         credentials would go along; set the feed's url to where it leads if you trust it"
+         credentials would go along; set the url to where it leads if you trust it"
     )]
     Redirect { url: String, status: u16 },
-    #[error(
-        "{url} answered more than {limit} bytes: ask for smaller pages or raise the feed's page_bytes_max"
-    )]
+    #[error("{url} answered more than {limit} bytes: ask for smaller pages or raise page_bytes_max")]
     TooLarge { url: String, limit: usize },
     #[error("{url} failed {attempts} times, at last with: {last}")]
     Exhausted { url: String, attempts: u32, last: Trouble },
@@ -73,4 +71,4 @@ impl FeedError {
 }
 
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;

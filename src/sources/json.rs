@@ -50,6 +50,8 @@ pub enum Fault {
     Scalar,
     #[error("not a time in the configured format")]
     NotATime,
+    #[error("not base64")]
+    NotBase64,
     #[error("not a whole number from 0 to 2^64-1")]
     NotACount,
     #[error("empty")]
@@ -155,6 +157,29 @@ impl<'d, 'a> Item<'d, 'a> {
             Ok(count) if digits => Ok(Some(count)),
             _ => Err(Fault::NotACount),
         }
+    }
+
+    /// The value as it stands in the text, which for an object or array is what a signature covers.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`], also for `null`.
+    pub fn raw(&self, pointers: &[Pointer]) -> Result<&'a str, Fault> {
+        self.find_value(pointers)?.map(Node::text).ok_or(Fault::Missing)
+    }
+
+    /// Whether anything but `null` is there.
+    pub fn has(&self, pointers: &[Pointer]) -> Result<bool, Fault> {
+        self.find_value(pointers).map(|found| found.is_some())
+    }
+
+    /// Names and texts of the object there.
+    ///
+    /// # Errors
+    /// [`Fault::Missing`] where there is none, or what stands in the place of a text.
+    pub fn texts(&self, pointers: &[Pointer]) -> Result<Vec<(&'d str, Cow<'a, str>)>, Fault> {
+        let object = self.find_value(pointers)?.ok_or(Fault::Missing)?;
+        let text = |(name, node): &'d (Cow<'a, str>, Node<'a>)| Ok((name.as_ref(), node.exact_text()?));
+        object.members()?.iter().map(text).collect()
     }
 
     /// The first of the alternatives that is there, `null` included.

@@ -103,6 +103,25 @@ impl Parser {
         Ok(parsed)
     }
 
+    /// As [`Parser::parse`], with everything that could not be read as text: an authentic body is kept and told of,
+    /// whatever it is.
+    #[must_use]
+    pub fn understand(
+        &self,
+        body: &[u8],
+        headers: &HeaderMap,
+        path_event: Option<&str>,
+        verified: &Verified,
+    ) -> (Parsed, Vec<String>) {
+        match self.parse(body, headers, path_event, verified) {
+            Ok(parsed) => {
+                let faults = parsed.faults.iter().map(ToString::to_string).collect();
+                (parsed, faults)
+            }
+            Err(fault) => (Parsed::default(), vec![fault.to_string()]),
+        }
+    }
+
     /// The event comes first: what means nothing here may lack a key.
     fn read(&self, item: &Item<'_, '_>, around: &Around<'_>) -> Result<Read, FieldFault> {
         let name = self.event(item, around)?;
@@ -183,10 +202,16 @@ enum Read {
 fn meaning(rule: &EventRule, item: &Item<'_, '_>) -> Result<Meaning, FieldFault> {
     match rule {
         EventRule::Means(meaning) => Ok(*meaning),
+        // The first of the places whose value has a meaning: one that has none there says nothing of the others.
         EventRule::By { pointer, values, otherwise } => {
-            let state = item.label(pointer).map_err(|fault| FieldFault::new(Field::State, pointer, fault))?;
-            let named = state.and_then(|state| values.get(state.as_ref()));
-            Ok(*named.unwrap_or(otherwise))
+            for place in pointer.chunks(1) {
+                let unreadable = |fault| FieldFault::new(Field::State, &place.to_vec(), fault);
+                let state = item.label(place).map_err(unreadable)?;
+                if let Some(meaning) = state.and_then(|state| values.get(state.as_ref())) {
+                    return Ok(*meaning);
+                }
+            }
+            Ok(*otherwise)
         }
     }
 }

@@ -70,7 +70,7 @@ mod tests {
             .map(|seq| {
                 let (at, kind, body) = (Timestamp::from_seconds(seq), "heard", format!("{{\"n\":{seq}}}"));
                 previous = hash(&previous, seq, at, kind, &body);
-                Entry { seq, at, kind: kind.into(), body, hash: previous }
+                Entry { seq, at, kind: kind.into(), body: body.into(), hash: previous }
             })
             .collect()
     }
@@ -87,7 +87,7 @@ mod tests {
             prop_assert!(verify(&entries).is_ok());
             let victim = &mut entries[at];
             match how {
-                0 => victim.body.push(' '),
+                0 => victim.body = format!("{} ", victim.body).into(),
                 1 => victim.kind = "settled".into(),
                 2 => victim.at = Timestamp::from_micros(victim.at.micros() + 1),
                 3 => victim.hash[31] ^= 1,

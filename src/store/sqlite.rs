@@ -7,12 +7,15 @@
 //! acknowledgement cheap.
 
 mod bulk;
+mod checkpoint;
 mod decide;
 mod fold;
 mod journal;
 mod open;
 mod read;
 mod rows;
+mod script;
+mod tail;
 mod writer;
 
 use std::fs::File;
@@ -38,6 +41,7 @@ pub struct SqliteStore {
     appends: mpsc::Sender<writer::Append>,
     health: watch::Receiver<Health>,
     journal: SqlitePool,
+    tail: Arc<tail::Tail>,
     projections: SqlitePool,
     folding: Arc<Mutex<fold::Projector>>,
     /// Held by the daemon for as long as it lives; a second daemon finds it taken.
@@ -86,6 +90,14 @@ impl Store for SqliteStore {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         journal::entries(&self.journal, after, entries_max, bytes_max).await
+    }
+
+    async fn ahead(&self, after: Seq, entries_max: u32, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
+        let newest = self.tail.after(after, entries_max, bytes_max);
+        if newest.is_empty() {
+            return self.entries(after, entries_max, bytes_max).await;
+        }
+        Ok(newest)
     }
 
     async fn head(&self) -> Result<Position, StoreError> {

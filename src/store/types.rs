@@ -1,5 +1,7 @@
 //! What a store hands out: rows as plain values.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::domain::{
@@ -21,7 +23,7 @@ pub struct Entry {
     pub seq: Seq,
     pub at: Timestamp,
     pub kind: String,
-    pub body: String,
+    pub body: Arc<str>,
     pub hash: [u8; 32],
 }
 

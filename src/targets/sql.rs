@@ -8,6 +8,7 @@
 mod apply;
 mod catalogue;
 mod check;
+mod coverage;
 mod guard;
 mod key;
 mod mysql;
@@ -129,6 +130,8 @@ impl SqlTarget {
             }
             prepared.insert(entity.clone(), plan);
         }
+        let mut plans = prepared.values().flatten();
+        session.foreign_keys(!plans.all(|(plan, _)| plan.covered)).await?;
         self.tell_changes(catalogue);
         Ok(Open { session, prepared, stride: Stride::default() })
     }

@@ -1,9 +1,12 @@
 //! `POST /hooks/{source}` and `/hooks/{source}/{event}`: the public door.
 //!
-//! Checks come in this order: size (by the listener), signature over the raw bytes, the source's own rate, parsing. An answer of
+//! While a subscription is being made, and only then, an empty delivery to its path may offer a secret: it is kept,
+//! and the answer repeats it. Otherwise checks come in this order: size (by the listener), signature over the raw bytes, the source's own rate, parsing. An answer of
 //! 2xx says that the notices are on disk (I1). A forged delivery leaves no trace but a count; an authentic
 //! one that cannot be understood is kept and acknowledged, since a sender that is refused for hours switches
 //! the endpoint off. This module translates, and decides nothing.
+
+mod keys;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -13,19 +16,21 @@ use std::time::Instant;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use self::keys::Keys;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::domain::Door;
 use crate::intake::{Delivery, Intake};
-use crate::sources::payload::{Parsed, Parser};
-use crate::sources::signature::{self, AuthFault, Verified, Verifier};
+use crate::sources::payload::Parser;
+use crate::sources::signature::{self, AuthFault, Verified};
 use crate::store::StoreError;
 use crate::telemetry::metrics::{Metrics, NoticeResult};
+use crate::vault::VaultError;
 
 /// `Retry-After` where the queue or a rate was full: it drains within a second.
 const RETRY_SOON: &str = "1";
@@ -43,7 +48,7 @@ pub struct Hooks {
 
 /// One source that delivers.
 struct Source {
-    verifier: Verifier,
+    keys: Keys,
     parser: Parser,
     rate: DefaultDirectRateLimiter,
 }
@@ -53,6 +58,8 @@ enum Turned {
     Unknown,
     Forged(signature::Refused),
     TooFast,
+    /// A secret was offered, and could not be kept.
+    Offer(VaultError),
     Store(StoreError),
 }
 
@@ -71,7 +78,14 @@ impl Hooks {
             let per_second = NonZeroU32::new(source.rate_per_second).unwrap_or(NonZeroU32::MIN);
             let rate = RateLimiter::direct(Quota::per_second(per_second));
             let parser = Parser::new(source);
-            sources.insert(source.name.clone(), Source { verifier: Verifier::new(auth)?, parser, rate });
+            let keys = Keys::new(source, auth, &config.state.path)?;
+            if keys.is_empty(clock.now()) {
+                tracing::warn!(
+                    source = source.name,
+                    "no secret yet, so every delivery is refused: see `expunged sources subscribe`"
+                );
+            }
+            sources.insert(source.name.clone(), Source { keys, parser, rate });
         }
         let public_url = config.server.public_url.clone();
         Ok(Self { sources, public_url, intake, clock, metrics })
@@ -90,7 +104,7 @@ impl Hooks {
         let answer = match self.take(source, event, request).await {
             Ok(receipt) => {
                 self.metrics.acknowledged(began.elapsed());
-                accepted(&receipt)
+                accepted(receipt)
             }
             Err(turned) => self.turn_away(source, &turned),
         };
@@ -111,14 +125,25 @@ impl Hooks {
             format!("{}{path}", public.trim_end_matches('/'))
         });
         let now = self.clock.now();
+        let offered = source.keys.offered(&head.headers, &body);
+        if let (Some(event), Some((header, secret))) = (event, &offered)
+            && source.keys.take(event, secret, now).map_err(Turned::Offer)?
+        {
+            tracing::info!(source = name, event, "a secret was offered for the subscription, and is kept");
+            return Ok(Receipt::Handshake(header.clone(), secret.clone()));
+        }
         let asked = signature::Request {
             method: head.method.as_str(),
             url: url.as_deref(),
             headers: &head.headers,
             body: &body,
         };
-        let verified = source.verifier.verify(&asked, now).map_err(Turned::Forged)?;
+        let verified = source.keys.verify(&asked, now).map_err(Turned::Forged)?;
         self.metrics.secret_used(name, verified.secret, now);
+        if let Some((header, secret)) = offered {
+            // Whoever says a secret that we know may hear it again: some look now and then whether we are there.
+            return Ok(Receipt::Handshake(header, secret));
+        }
         source.rate.check().map_err(|_| Turned::TooFast)?;
         self.record(name, source, event, &head.headers, body, &verified).await
     }
@@ -132,14 +157,7 @@ impl Hooks {
         body: Bytes,
         verified: &Verified,
     ) -> Result<Receipt, Turned> {
-        let parsed = source.parser.parse(&body, headers, event, verified);
-        let (parsed, unreadable) = match parsed {
-            Ok(parsed) => {
-                let faults = parsed.faults.iter().map(ToString::to_string).collect();
-                (parsed, faults)
-            }
-            Err(fault) => (Parsed::default(), vec![fault.to_string()]),
-        };
+        let (parsed, unreadable) = source.parser.understand(&body, headers, event, verified);
         self.metrics.notices(name, Door::Webhook, NoticeResult::Ignored, u64::from(parsed.ignored));
         if parsed.notices.is_empty() && unreadable.is_empty() {
             return Ok(Receipt::Ignored);
@@ -176,6 +194,14 @@ impl Hooks {
                 tracing::warn!(source, "delivery refused: more than the source's rate");
                 refused(StatusCode::TOO_MANY_REQUESTS, "too many deliveries", Some(RETRY_SOON))
             }
+            Turned::Offer(error @ VaultError::File { .. }) => {
+                tracing::error!(source, %error, "an offered secret cannot be kept");
+                refused(StatusCode::SERVICE_UNAVAILABLE, "cannot store", Some(RETRY_LATER))
+            }
+            Turned::Offer(error) => {
+                tracing::warn!(source, %error, "an offered secret is not taken");
+                refused(StatusCode::UNAUTHORIZED, "not authentic", None)
+            }
             Turned::Store(StoreError::Busy) => {
                 refused(StatusCode::SERVICE_UNAVAILABLE, "busy", Some(RETRY_SOON))
             }
@@ -190,6 +216,8 @@ enum Receipt {
     Entry(i64),
     /// Nothing in it means anything to us.
     Ignored,
+    /// The secret that was offered, to be repeated in this header.
+    Handshake(HeaderName, HeaderValue),
 }
 
 async fn plain(
@@ -210,8 +238,13 @@ async fn with_event(
     hooks.answer(&source, Some(&event), Request::from_parts(head, body)).await
 }
 
-fn accepted(receipt: &Receipt) -> Response {
+fn accepted(receipt: Receipt) -> Response {
     let text = match receipt {
+        Receipt::Handshake(name, value) => {
+            let mut response = json(StatusCode::OK, "{}".to_owned());
+            response.headers_mut().insert(name, value);
+            return response;
+        }
         Receipt::Entry(seq) => format!("{{\"receipt\":\"{seq}\"}}"),
         Receipt::Ignored => "{\"receipt\":null,\"ignored\":true}".to_owned(),
     };

@@ -36,7 +36,7 @@ const ONLY: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["axum::"],
-        &["web", "app", "sources/payload", "sources/signature"],
+        &["web", "app", "sources/payload", "sources/pull/read", "sources/signature"],
         "requests are answered in one place; sources read their headers, and the wiring hands a router over",
     ),
     (
@@ -61,7 +61,11 @@ const ONLY: &[(&[&str], &[&str], &str)] = &[
     (&["fastrand::"], &["backoff"], "chance is handed in, so that a test can load the dice"),
     (&["prometheus_client::"], &["telemetry"], "callers name what happened, and no series"),
     (&["tracing_subscriber::"], &["telemetry"], "who reads the log is decided in one place"),
-    (&["toml::"], &["config/file"], "the configuration is read once, with its lines"),
+    (
+        &["toml::"],
+        &["config/file", "sandbox/plan"],
+        "the configuration is read once, with its lines; a fault plan is none of it",
+    ),
     (&["crate::sandbox"], &["cli"], "a simulated upstream has no business in the daemon"),
     (&["clap::"], &["cli"], "arguments end at the command line"),
     (&["anyhow::"], &["app", "cli"], "below these, errors are types that callers can tell apart"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use expunged::app::Parts;
 use expunged::domain::Entity;
+use expunged::fold::Progress;
 use expunged::store::Health;
 use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
 use sqlx::{AssertSqlSafe, Connection};
@@ -79,7 +80,7 @@ async fn told_after_a_crash(target: &str, moment: Moment) -> BTreeSet<String> {
         assert!(applier.await.unwrap_err().is_cancelled());
     }
     let parts = parts::open(&home).await;
-    let (progress, folded) = watch::channel(0);
+    let (progress, folded) = watch::channel(Progress::default());
     let stop = CancellationToken::new();
     let inner = parts::target(&parts, target).await;
     let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
@@ -129,7 +130,7 @@ async fn accept(home: &Home) {
 }
 
 /// A released deletion of one listing, at a home.
-async fn one_released() -> (Home, Parts, watch::Sender<i64>, watch::Receiver<i64>) {
+async fn one_released() -> (Home, Parts, watch::Sender<Progress>, watch::Receiver<Progress>) {
     let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
     let parts = parts::open(&home).await;
     parts::hear(&parts, 7).await;
@@ -192,7 +193,7 @@ async fn i5_a_burst_that_is_folded_in_several_steps_is_decided_on_once() {
         heard.spawn(async move { parts::hear(&parts, number).await });
     }
     heard.join_all().await;
-    let (progress, _folded) = watch::channel(0);
+    let (progress, _folded) = watch::channel(Progress::default());
     let stop = CancellationToken::new();
     let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
     until("every task", async || {

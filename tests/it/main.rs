@@ -17,6 +17,7 @@ mod process;
 mod readme;
 mod recovery;
 mod same_result;
+mod sources;
 mod sql;
 mod state;
 mod support;

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use expunged::config::{Config, Environment};
+use expunged::sandbox::plan::System;
+use expunged::sandbox::{Faults, Outbox, Plan};
 
 use crate::support::shell::{PROGRAM, blocks, sh};
 use crate::support::{project, text_of};
@@ -55,6 +57,38 @@ fn its_configuration_is_the_example_and_loads() {
     assert!(example.ends_with(text.as_str()), "config/expunged.toml and the README differ");
     let config = Config::parse(text, "README.md", &Everything).unwrap_or_else(|error| panic!("{error}"));
     assert!(!config.sources.is_empty() && !config.targets.is_empty());
+}
+
+/// A place for everything that the README's sources tell of.
+const TARGETS: &str = r#"
+[targets.replica]
+kind = "sql"
+url = "sqlite://data/replica.db"
+entities.listing = { table = "listings", key = ["board_id", "mls_number"] }
+entities.deal = { table = "deals", key = ["id"] }
+"#;
+
+#[test]
+fn each_system_that_it_shows_loads_in_ten_lines() {
+    let texts = of_language("toml source");
+    assert!(texts.len() >= 4, "{}", texts.len());
+    for (line, text) in texts {
+        assert!(text.lines().count() <= 10, "README.md, line {line}: more than ten lines");
+        let whole = format!("{text}{TARGETS}");
+        let loaded = Config::parse(&whole, "README.md", &Everything);
+        assert!(loaded.is_ok(), "README.md, line {line}: {}", loaded.unwrap_err());
+    }
+}
+
+#[test]
+fn its_fault_plan_can_be_followed() {
+    let texts = of_language("toml plan");
+    assert_eq!(texts.len(), 1);
+    let (one, two, three) = (Faults::default(), Faults::default(), Faults::default());
+    let systems = [("repliers", &one), ("leadlex", &two), ("hookbridge", &three)];
+    let outbox = Outbox::new(&[]).unwrap();
+    let systems = systems.map(|(name, faults)| System { name, faults, webhooks: Some(&outbox) });
+    Plan::parse(&texts[0].1).unwrap().apply(&systems).unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use expunged::sources::http::plain_client;
 
 use crate::support::crash::home::{assert_same, dump, open};
 use crate::support::crash::{Addresses, Home, Journal, Setup, deletion, post, receipt, settled};
+use crate::support::servers::{Database, postgres};
 
 const ROUNDS: u64 = 50;
 const SEED: u64 = 20_240_516;
@@ -80,11 +81,22 @@ async fn round(home: &Home, upstream: &Arc<Mutex<Upstream>>, random: &mut fastra
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i1_i2_i8_killed_at_random_moments_it_loses_nothing_and_counts_nothing_twice() {
+    killed_at_random_moments(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_i2_i8_the_same_with_a_replica_in_postgres() {
+    if let Some(database) = postgres::database().await {
+        killed_at_random_moments(Some(database)).await;
+    }
+}
+
+async fn killed_at_random_moments(replica: Option<Database>) {
     let rounds = from_environment("EXPUNGED_CRASH_ROUNDS", ROUNDS);
     let seed = from_environment("EXPUNGED_CRASH_SEED", SEED);
     let mut random = fastrand::Rng::with_seed(seed);
     println!("{rounds} rounds, seed {seed}");
-    let home = Home::new(Setup { listings: LISTINGS, ..Setup::default() }).await;
+    let home = Home::new(Setup { listings: LISTINGS, replica, ..Setup::default() }).await;
     let upstream = Arc::new(Mutex::new(Upstream {
         random: random.fork(),
         fresh: (1..=LISTINGS).collect(),

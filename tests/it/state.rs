@@ -209,7 +209,7 @@ async fn i2_folding_entry_by_entry_with_a_crash_between_any_two_steps_gives_what
     for draft in drafts {
         store.append(vec![draft]).await.unwrap();
         for polls in 1.. {
-            match crash_after(polls, fold::step(&store)).await {
+            match crash_after(polls, fold::step(&store, None)).await {
                 Some(folded) => {
                     assert!(folded.unwrap().entries <= 1);
                     break;
@@ -313,4 +313,43 @@ async fn a_second_daemon_on_one_state_is_refused_and_a_command_is_not() {
     SqliteStore::open(&path, OpenOptions { daemon: false, queue_max: 8 }).await.unwrap();
     drop(first);
     SqliteStore::open(&path, daemon).await.unwrap();
+}
+
+/// Bytes that the journal's WAL may come to: what is written before it is moved, and as much again meanwhile.
+const WAL_BYTES_MAX: u64 = 48 << 20;
+
+#[tokio::test]
+async fn the_wal_stays_small_while_the_journal_is_written_without_a_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let at = mirror::time("2024-05-16T10:00:00Z");
+    let large = Draft { body: Some(vec![b'x'; 512 * 1024].into()), ..heard("1", at) };
+    let wal = folder.path().join("state.db-wal");
+    let mut largest = 0;
+    for _ in 0..300 {
+        store.append(vec![large.clone()]).await.unwrap();
+        largest = largest.max(std::fs::metadata(&wal).unwrap().len());
+    }
+    assert!(largest < WAL_BYTES_MAX, "{largest} bytes of WAL for 150 MiB of bodies");
+    let file = std::fs::metadata(folder.path().join("state.db")).unwrap().len();
+    assert!(file > 100 << 20, "nothing was moved into the file");
+}
+
+#[tokio::test]
+async fn what_is_folded_from_memory_is_what_is_in_the_file_whoever_wrote_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (open(folder.path()).await, open(folder.path()).await);
+    let at = mirror::time("2024-05-16T10:00:00Z");
+    let append = async |store: &SharedStore, name: &str| {
+        for number in 0..100 {
+            store.append(vec![heard(&format!("{name}{number}"), at)]).await.unwrap();
+        }
+    };
+    tokio::join!(append(&one, "a"), append(&other, "b"));
+    let all = entries(&one).await;
+    assert_eq!(all.len(), 200);
+    for after in 0..200 {
+        let ahead = one.ahead(after, 3, usize::MAX).await.unwrap();
+        assert!(!ahead.is_empty() && all[usize::try_from(after).unwrap()..].starts_with(&ahead), "{after}");
+    }
 }

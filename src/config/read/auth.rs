@@ -40,6 +40,10 @@ pub(super) fn auth(source: &Section<'_>) -> Option<Auth> {
             let mend = "say how it proves a delivery: auth = { scheme = \"hmac\", … }, or name a preset";
             source.fault("secret", "is used by nothing, since the source has no auth", mend)
         }
+        // The upstream offers its secret when it is subscribed to, which is kept beside the journal.
+        (Some(scheme), None) if source.get("subscriptions").is_some_and(|field| !field.is_false()) => {
+            Some(Auth { scheme: scheme?, secrets: Vec::new() })
+        }
         (Some(_), None) => {
             source.fault("secret", "missing, and without it no delivery can be trusted", secrets::WAYS)
         }

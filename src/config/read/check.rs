@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::fault::KeyPath;
 use super::super::file;
-use super::super::source::{Piece, Scheme};
+use super::super::source::{EventFrom, Piece, Scheme};
 use super::super::target::{Kind, Template, TemplatePiece};
 use super::super::{Config, Source, Target};
 use super::{Reader, nearest};
@@ -14,6 +14,7 @@ pub(super) fn config(reader: &Reader<'_>, config: &Config) {
     for source in &config.sources {
         feed_key(reader, source);
         signature(reader, source, config.server.public_url.is_some());
+        pulled(reader, source);
     }
     for target in &config.targets {
         for (entity, sources) in users(&config.sources) {
@@ -121,6 +122,37 @@ fn signature(reader: &Reader<'_>, source: &Source, has_public_url: bool) {
             mend,
         );
     }
+}
+
+/// What is pulled must be provable, by the upstream's signature or by a word of the operator.
+fn pulled(reader: &Reader<'_>, source: &Source) {
+    let Some(pull) = &source.pull else { return };
+    let path = KeyPath::of(&["sources", &source.name, "pull", "verify"]);
+    let mend = "write verify = false if the endpoint itself verifies what it takes, and is to be trusted";
+    match &source.auth {
+        _ if !pull.verify => {}
+        None => reader.fault(&path, "nothing can be verified, since the source has no auth", mend),
+        Some(auth) if auth.secrets.is_empty() => {
+            let what = "nothing can be verified, since the source has no secret";
+            reader.fault(&path, what, "give the source its secret, or see verify = false");
+        }
+        Some(auth) if signs_url(&auth.scheme) => {
+            let what =
+                "the signature covers the URL that was called, which is the endpoint's and not known here";
+            reader.fault(&path, what, mend);
+        }
+        Some(_) => {}
+    }
+    let unnamed = pull.endpoints.iter().any(|endpoint| endpoint.event.is_none());
+    if source.payload.event == EventFrom::Path && unnamed {
+        let path = KeyPath::of(&["sources", &source.name, "pull", "endpoints"]);
+        let mend = "name an endpoint for each event: endpoints = { \"listing.deleted\" = \"ID\" }";
+        reader.fault(&path, "says no event, while this source has one URL an event", mend);
+    }
+}
+
+fn signs_url(scheme: &Scheme) -> bool {
+    matches!(scheme, Scheme::Hmac(hmac) if hmac.signed.contains(&Piece::Url))
 }
 
 fn key_fits(reader: &Reader<'_>, target: &Target, entity: &Entity, source: &str, parts: usize) {

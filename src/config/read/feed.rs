@@ -153,7 +153,7 @@ fn headers(
     Some(headers)
 }
 
-fn credential(section: &Section<'_>) -> Option<(String, String)> {
+pub(super) fn credential(section: &Section<'_>) -> Option<(String, String)> {
     let header = section.required("header", "name the header that takes the API key", Field::header);
     let prefix = section.or("prefix", String::new(), |field| field.text().map(ToOwned::to_owned));
     Some((header?, prefix))
@@ -179,7 +179,7 @@ fn header(name: &str, field: &Field<'_>) -> Option<(String, Secret)> {
 }
 
 /// A secret that a header can carry.
-fn carried(field: &Field<'_>) -> Option<Secret> {
+pub(super) fn carried(field: &Field<'_>) -> Option<Secret> {
     let secret = field.secret()?;
     match in_a_header(&secret) {
         Ok(()) => Some(secret),
@@ -187,7 +187,7 @@ fn carried(field: &Field<'_>) -> Option<Secret> {
     }
 }
 
-fn query(field: &Field<'_>) -> Option<Vec<(String, String)>> {
+pub(super) fn query(field: &Field<'_>) -> Option<Vec<(String, String)>> {
     let pairs: Vec<_> = field
         .entries()?
         .into_iter()
@@ -253,7 +253,7 @@ fn window(section: &Section<'_>) -> Option<Window> {
     Some(Window { from, to, format: format? })
 }
 
-fn paging(section: &Section<'_>) -> Option<Paging> {
+pub(super) fn paging(section: &Section<'_>) -> Option<Paging> {
     let mend = "write one of \"none\", \"page\", \"offset\", \"cursor\", \"link\"";
     let kind = section.chosen("kind", mend, &PAGINGS)?;
     if matches!(kind, Kind::None) {

@@ -68,7 +68,11 @@ impl Field<'_> {
     /// An absolute URL, `https` except towards this machine; without the slash at its end. Not shown, since
     /// a wrong one may hold a credential.
     pub(super) fn url(&self) -> Option<String> {
-        let text = self.text()?;
+        self.url_like(self.text()?)
+    }
+
+    /// As [`Self::url`], for a text that this value gives once its places are filled.
+    pub(super) fn url_like(&self, text: &str) -> Option<String> {
         let mend = "write it like \"https://api.example.com\"";
         let Ok(url) = Url::parse(text) else { return self.fault("is not an absolute URL", mend) };
         if !url.username().is_empty() || url.password().is_some() {

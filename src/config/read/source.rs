@@ -6,7 +6,7 @@ use super::super::Source;
 use super::super::file::Value;
 use super::super::presets;
 use super::super::source::{EventFrom, EventRule, Meaning, Payload, Pointers};
-use super::{Field, Section, auth, feed};
+use super::{Field, Section, auth, feed, pull, subscriptions};
 use crate::domain::timestamp::TimeFormat;
 use crate::domain::{Action, Entity};
 
@@ -34,8 +34,11 @@ pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
             section.chosen("preset", "", &presets)?;
         }
         let entity = section.required("entity", "name the kind of record, like entity = \"listing\"", entity);
-        let receives = section.get("auth").is_some();
+        let posts = section.get("auth").is_some();
+        let pulls = section.get("pull").is_some_and(|field| !field.is_false());
+        let receives = posts || pulls;
         let auth = auth::auth(section);
+        let pull = pull::pull(section);
         let payload = section.table("payload", |payload| Some(payload_of(payload, receives)));
         let given = section.get("events");
         let events = given.as_ref().and_then(events);
@@ -44,6 +47,7 @@ pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
             let mend = "say what they mean, like events = { \"deal.deleted\" = \"delete\" }";
             section.fault::<()>("events", "missing, so no delivery would do anything", mend);
         }
+        let subscriptions = subscriptions::subscriptions(section);
         if !receives && section.get("feed").is_none_or(|feed| feed.is_false()) {
             let mend = "say how it signs (auth, secret), or where its deleted feed is (feed.url)";
             section.fault::<()>("auth", "the source has neither webhooks nor a feed", mend);
@@ -58,6 +62,8 @@ pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
             payload: payload?,
             events: events.unwrap_or_default(),
             feed,
+            pull,
+            subscriptions,
         })
     })
 }

@@ -44,21 +44,22 @@ pub(super) fn target(name: &str, field: &Field<'_>) -> Option<Target> {
 fn sql(section: &Section<'_>) -> Option<Sql> {
     let mend = "name the database: url = \"sqlite://data/replica.db\", \"postgres://…\", { env = \"NAME\" } or { file = \"…\" }";
     let url = section.required("url", mend, url);
-    let limits = section.or("limits", Limits::default(), |field| field.section(limits));
+    let limits =
+        section.or("limits", Limits::default(), |field| field.section(|section| Some(limits(section))));
     let entities = entities(section, table);
     Some(Sql { url: url?, limits, entities: entities? })
 }
 
-fn limits(section: &Section<'_>) -> Option<Limits> {
+fn limits(section: &Section<'_>) -> Limits {
     let usual = Limits::default();
     let rows = section.optional("rows_per_second", |field| field.integer(1..=i64::from(u32::MAX)));
-    Some(Limits {
+    Limits {
         batch_time: section.or("batch_time", usual.batch_time, Field::duration),
         rows_per_second: rows,
         replication_lag: section.or("replication_lag", usual.replication_lag, Field::duration),
         lock_waits: section
             .or("lock_waits", usual.lock_waits, |field| field.integer(1..=i64::from(u32::MAX))),
-    })
+    }
 }
 
 /// Inline where it holds no password, else a secret.

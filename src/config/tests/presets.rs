@@ -14,6 +14,10 @@ fn own_keys(preset: &str) -> &'static str {
         "stripe" => {
             "secret = { env = \"STANDARD\" }\nentity = \"customer\"\nevents.\"customer.deleted\" = \"delete\""
         }
+        "hookbridge" => {
+            "secret = { env = \"SECRET\" }\nentity = \"deal\"\npayload.key = [\"/data/id\"]\n\
+             payload.event = \"/type\"\nevents.\"deal.deleted\" = \"delete\""
+        }
         "standard_webhooks" | "svix" => {
             "secret = { env = \"STANDARD\" }\nentity = \"deal\"\npayload.key = [\"/data/id\"]\n\
              events.\"deal.deleted\" = \"delete\""
@@ -108,6 +112,7 @@ fn signed_content_is_what_each_upstream_signs() {
         ("shopify", vec![Body]),
         ("slack", vec![text("v0:"), Timestamp, text(":"), Body]),
         ("stripe", vec![Timestamp, text("."), Body]),
+        ("hookbridge", vec![Timestamp, text("."), Body]),
         ("hubspot_v3", vec![Method, Url, Body, Timestamp]),
     ] {
         let Scheme::Hmac(hmac) = scheme(preset) else { panic!("{preset} signs with HMAC") };
@@ -137,4 +142,99 @@ fn every_feed_of_a_preset_can_be_pointed_at_a_simulator() {
         assert!(feed.url.starts_with("http://127.0.0.1:9000/sandbox/"), "{}", feed.url);
         assert!(!feed.url.contains("sandbox//"), "{}", feed.url);
     }
+}
+
+/// A source with the preset's pull endpoint and more.
+fn pulled(source: &str, pull: &str) -> Result<Source, Vec<String>> {
+    let own = own_keys(source);
+    let pull = format!("pull = {{ preset = \"hookbridge\", api_key = {{ env = \"SECRET\" }}, {pull} }}");
+    parse(&format!("[sources.s]\npreset = \"{source}\"\n{own}\n{pull}\n{TARGETS}"))
+        .map(|mut config| config.sources.remove(0))
+}
+
+#[test]
+fn the_pull_endpoint_of_hookbridge_is_what_its_documents_say() {
+    let source = pulled("leadlex", "endpoints = [\"e1\"]").unwrap();
+    let pull = source.pull.unwrap();
+    assert!(pull.verify, "what was kept is verified");
+    assert_eq!(pull.access.headers[0].0, "authorization");
+    assert_eq!(pull.access.headers[0].1.expose(), b"Bearer a secret of good length");
+    assert_eq!(pull.listing.url, "https://api.hookbridge.io/v1/pull-endpoints/{endpoint}/events");
+    assert_eq!(pull.listing.queries.concat().len(), 2, "stored, and fetched before a crash");
+    assert_eq!((pull.acknowledge.ids.as_str(), pull.acknowledge.max), ("event_ids", 1_000));
+    let discard = pull.discard.unwrap();
+    assert_eq!((discard.ids.as_str(), discard.max), ("message_ids", 100));
+    let kept = pulled("leadlex", "endpoints = [\"e1\"], discard = false, base_url = \"http://127.0.0.1:9\"");
+    let kept = kept.unwrap().pull.unwrap();
+    assert_eq!(kept.discard, None);
+    assert_eq!(kept.acknowledge.url, "http://127.0.0.1:9/v1/pull-endpoints/{endpoint}/events/ack");
+}
+
+#[test]
+fn an_endpoint_names_its_event_where_the_source_has_one_url_an_event() {
+    let source =
+        pulled("repliers", "endpoints = { \"listing.deleted\" = \"e1\", \"listing.updated\" = \"e2\" }");
+    let endpoints = source.unwrap().pull.unwrap().endpoints;
+    assert_eq!(endpoints[1].event.as_deref(), Some("listing.updated"));
+    let faults = pulled("repliers", "endpoints = [\"e1\"]").unwrap_err();
+    assert!(
+        faults[0].contains("pull.endpoints: says no event, while this source has one URL an event"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn what_is_pulled_can_be_verified_or_somebody_says_that_it_need_not() {
+    let faults = pulled("hubspot_v3", "endpoints = [\"e1\"]").unwrap_err();
+    assert!(faults[0].contains("pull.verify: the signature covers the URL"), "{faults:?}");
+    let text = "[sources.s]\npreset = \"repliers\"\napi_key = { env = \"SECRET\" }\npull = { preset = \"hookbridge\", \
+                api_key = { env = \"SECRET\" }, endpoints = { \"listing.deleted\" = \"e1\" } }";
+    let faults = parse(&format!("{text}\n{TARGETS}")).unwrap_err();
+    assert!(
+        faults[0].contains("pull.verify: nothing can be verified, since the source has no secret"),
+        "{faults:?}"
+    );
+    assert!(!pulled("hubspot_v3", "endpoints = [\"e1\"], verify = false").unwrap().pull.unwrap().verify);
+}
+
+#[test]
+fn faults_of_a_pull_endpoint_name_their_place() {
+    for (pull, said) in [
+        ("endpoints = []", "pull.endpoints: is an empty list"),
+        ("endpoints = {}", "pull.endpoints: is empty"),
+        ("every = \"5s\"", "pull.endpoints: missing"),
+        (
+            "endpoints = [\"e\"], listing.url = \"/events\"",
+            "pull.listing.url: has not the places {endpoint} alone",
+        ),
+        ("endpoints = [\"e\"], reading.url = \"/{endpoint}\"", "pull.reading.url: has not the places"),
+        ("endpoints = [\"e\"], reading.url = \"http://h/{event}\"", "pull.reading.url: is not encrypted"),
+        ("endpoints = [\"e\"], acknowledge.url = \"/{endpoint}?a=b\"", "pull.acknowledge.url: has a query"),
+        (
+            "endpoints = [\"e\"], credential = { header = \"x\", prefx = \"\" }",
+            "pull.credential.prefx: unknown key",
+        ),
+        ("endpoints = [\"e\"], reading.gone = [200]", "pull.reading.gone[0]: 200 is out of range"),
+        ("endpoints = [\"e\"], discard.max = 0", "pull.discard.max: 0 is out of range"),
+    ] {
+        let faults = pulled("leadlex", pull).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.contains(said)), "{pull}: {faults:#?}");
+    }
+}
+
+#[test]
+fn a_secret_may_be_missing_only_where_the_upstream_offers_it() {
+    let without = |preset: &str, more: &str| {
+        let text = format!(
+            "[sources.s]\npreset = \"{preset}\"\napi_key = {{ env = \"SECRET\" }}\n{more}\n{TARGETS}"
+        );
+        parse(&text).map(|mut config| config.sources.remove(0))
+    };
+    let source = without("repliers", "").unwrap();
+    assert_eq!(source.auth.unwrap().secrets, []);
+    let subscriptions = source.subscriptions.unwrap();
+    assert_eq!(subscriptions.url, "https://api.repliers.io/webhooks");
+    assert_eq!(subscriptions.access.headers[0].0, "repliers-api-key");
+    let faults = without("repliers", "subscriptions = false").unwrap_err();
+    assert!(faults[0].contains("secret: missing, and without it no delivery can be trusted"), "{faults:?}");
 }

@@ -28,7 +28,7 @@ fn env() -> Given {
     let secret = "a secret of good length";
     ["/run/credentials/repliers", "REPLIERS_OLD_SECRET", "REPLIERS_API_KEY", "CRM_SECRET", "CRM_API_KEY"]
         .into_iter()
-        .chain(["CRM_WORKSPACE", "BOARD_SECRET"])
+        .chain(["CRM_WORKSPACE", "BOARD_SECRET", "KEEPER_API_KEY"])
         .fold(Given::default(), |given, name| given.with(name, secret))
         .with("HUB_SECRET", super::STANDARD_SECRET)
         .with("REPLICA_URL", "sqlite://data/replica.db")

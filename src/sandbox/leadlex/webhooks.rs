@@ -86,7 +86,7 @@ impl LeadLex {
         Delivery {
             url: webhook.url.clone(),
             body,
-            headers: Box::new(move |_attempt| {
+            headers: Arc::new(move |_attempt| {
                 vec![
                     ("content-type", "application/json".to_owned()),
                     ("user-agent", "LeadLex-Webhook/1.0".to_owned()),

@@ -99,6 +99,10 @@ impl RepliersFeed {
         self.records.retain(|(_, known), _| known != key);
     }
 
+    pub(super) fn forget_oldest(&mut self) {
+        self.records.pop_first();
+    }
+
     /// How many are wanted in all, and those from `offset` on, at most `limit`.
     pub(super) fn page(&self, wanted: &Wanted, offset: u64, limit: usize) -> (u64, Vec<Deleted>) {
         let (first, computed) = self.synthetic.map_or((0, 0), |synthetic| synthetic.span(wanted));

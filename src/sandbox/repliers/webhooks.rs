@@ -3,6 +3,8 @@
 //! One subscription carries one event, and no two have the same URL. The handshake is an empty POST with
 //! `X-Hook-Secret`, to be answered with 200 and the same header. Nothing is signed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -83,7 +85,7 @@ impl Repliers {
             self.outbox.send(Delivery {
                 url: subscription.target_url.clone(),
                 body: body.clone(),
-                headers: Box::new(move |_attempt| {
+                headers: Arc::new(move |_attempt| {
                     vec![
                         ("content-type", "application/json".to_owned()),
                         (HOOK_SECRET, secret.clone()),

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, LINK};
+use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::{FeedError, http_date};
 use crate::clock::SharedClock;
-use crate::config::source::Feed;
+use crate::config::source::Access;
 use crate::domain::Timestamp;
 use pace::Pace;
 
@@ -47,12 +47,43 @@ pub enum TransportFault {
     TooLarge(usize),
 }
 
+/// One question to an upstream.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    method: Method,
+    pub url: &'a Url,
+    /// Sent as JSON.
+    body: Option<Bytes>,
+}
+
+impl<'a> Ask<'a> {
+    #[must_use]
+    pub fn get(url: &'a Url) -> Self {
+        Self { method: Method::GET, url, body: None }
+    }
+
+    #[must_use]
+    pub fn post(url: &'a Url, json: String) -> Self {
+        Self { method: Method::POST, url, body: Some(json.into()) }
+    }
+
+    #[must_use]
+    pub fn delete(url: &'a Url) -> Self {
+        Self { method: Method::DELETE, url, body: None }
+    }
+
+    /// A page is there or not; what changes something upstream may be answered in several ways.
+    fn is_answered_by(&self, status: u16) -> bool {
+        status == 200 || (self.method != Method::GET && (200..300).contains(&status))
+    }
+}
+
 /// Carries one request. Apart from the client, so that patience can be tested without a network.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// # Errors
     /// Whatever keeps the answer from being there as a whole; an answer of any status is one.
-    async fn get(&self, url: &Url) -> Result<Response, TransportFault>;
+    async fn ask(&self, ask: &Ask<'_>) -> Result<Response, TransportFault>;
 }
 
 /// A page as it came.
@@ -65,7 +96,7 @@ pub struct Answer {
     pub links: Vec<Option<String>>,
 }
 
-/// The client of one feed. Its pace outlasts a run.
+/// The client of one upstream. Its pace outlasts a run.
 pub struct Client {
     transport: Box<dyn Transport>,
     clock: SharedClock,
@@ -88,16 +119,16 @@ impl Client {
     ///
     /// # Errors
     /// A header or the trust store cannot be used.
-    pub fn new(feed: &Feed, clock: SharedClock) -> Result<Self, FeedError> {
-        let transport = http::Http::new(feed)?;
-        Ok(Self::over(Box::new(transport), feed, clock, retry::system_jitter))
+    pub fn new(access: &Access, clock: SharedClock) -> Result<Self, FeedError> {
+        let transport = http::Http::new(access)?;
+        Ok(Self::over(Box::new(transport), access, clock, retry::system_jitter))
     }
 
     /// Over any transport.
     #[must_use]
-    pub fn over(transport: Box<dyn Transport>, feed: &Feed, clock: SharedClock, jitter: Jitter) -> Self {
-        let pace = Pace::new(feed.rate_per_second);
-        Self { transport, clock, jitter, attempts_max: feed.attempts_max.max(1), pace }
+    pub fn over(transport: Box<dyn Transport>, access: &Access, clock: SharedClock, jitter: Jitter) -> Self {
+        let pace = Pace::new(access.rate_per_second);
+        Self { transport, clock, jitter, attempts_max: access.attempts_max.max(1), pace }
     }
 
     /// The local time of day.
@@ -109,11 +140,20 @@ impl Client {
     /// # Errors
     /// The upstream refused, or did not answer in any of the tries.
     pub async fn get(&self, url: &Url) -> Result<Answer, FeedError> {
+        self.ask(&Ask::get(url)).await
+    }
+
+    /// Asks once or several times: for what changes something upstream, only if a repeat changes nothing more.
+    ///
+    /// # Errors
+    /// The upstream refused, or did not answer in any of the tries.
+    pub async fn ask(&self, ask: &Ask<'_>) -> Result<Answer, FeedError> {
+        let url = ask.url;
         let mut attempt = 1;
         loop {
             self.pace.wait().await;
-            let (trouble, asked_wait) = match self.transport.get(url).await {
-                Ok(response) => match self.judge(url, response)? {
+            let (trouble, asked_wait) = match self.transport.ask(ask).await {
+                Ok(response) => match self.judge(ask, response)? {
                     Judged::Answer(answer) => return Ok(answer),
                     Judged::Again(trouble, wait) => (trouble, wait),
                 },
@@ -126,13 +166,14 @@ impl Client {
                 return Err(FeedError::Exhausted { url: shown(url), attempts: attempt, last: trouble });
             }
             let wait = asked_wait.unwrap_or_else(|| retry::back_off(attempt, (self.jitter)()));
-            tracing::warn!(url = shown(url), attempt, ?wait, %trouble, "feed request failed, trying again");
+            tracing::warn!(url = shown(url), attempt, ?wait, %trouble, "request failed, trying again");
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
     }
 
-    fn judge(&self, url: &Url, response: Response) -> Result<Judged, FeedError> {
+    fn judge(&self, ask: &Ask<'_>, response: Response) -> Result<Judged, FeedError> {
+        let url = ask.url;
         let Response { status, headers, body } = response;
         let date = header_text(&headers, DATE.as_str()).and_then(http_date::parse);
         // A time of day in a header is the upstream's, and so is the time that it is compared with.
@@ -142,7 +183,7 @@ impl Client {
         }
         let code = status.as_u16();
         match code {
-            200 => {
+            code if ask.is_answered_by(code) => {
                 let text = |value: &reqwest::header::HeaderValue| value.to_str().ok().map(str::to_owned);
                 let links = headers.get_all(LINK).iter().map(text).collect();
                 Ok(Judged::Answer(Answer { body, date, links }))
@@ -166,7 +207,8 @@ fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// A URL for errors and logs: without the user, the password and the query, any of which may be secret.
-pub(super) fn shown(url: &Url) -> String {
+#[must_use]
+pub fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{host}{port}{}", url.scheme(), url.path())

@@ -97,7 +97,7 @@ pub fn read(
         records.push(Record { key, evidence });
     }
     let here = Here { position, url, records: got, seen: seen.saturating_add(got) };
-    let (next, declared) = paging::next(feed, here, document.root(), answer)?;
+    let (next, declared) = paging::next(&feed.paging, here, document.root(), answer)?;
     Ok(PageRead { records, next, declared })
 }
 

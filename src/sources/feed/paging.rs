@@ -69,7 +69,9 @@ impl Position {
         Ok(url)
     }
 
-    fn parameter(&self, paging: &Paging) -> Option<(String, String)> {
+    /// The query parameter that names the page, where there is one.
+    #[must_use]
+    pub fn parameter(&self, paging: &Paging) -> Option<(String, String)> {
         let (Paging::Page { param, .. } | Paging::Offset { param, .. } | Paging::Cursor { param, .. }) =
             paging
         else {
@@ -110,12 +112,12 @@ pub struct Here<'w> {
 
 /// The page that follows, and what the answer says of the whole; `None` is the feed's end.
 pub fn next(
-    feed: &Feed,
+    paging: &Paging,
     here: Here<'_>,
     root: Item<'_, '_>,
     answer: &Answer,
 ) -> Result<(Option<Position>, Declared), PageFault> {
-    match &feed.paging {
+    match paging {
         Paging::None => Ok((None, Declared::default())),
         Paging::Page { first, page, pages, total, .. } => {
             let first = u64::from(*first);

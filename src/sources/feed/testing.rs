@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use super::Client;
-use super::client::{Response, Transport, TransportFault};
+use super::client::{Ask, Response, Transport, TransportFault};
 use super::walk::{Page, Sink, SinkError};
 use crate::clock::ManualClock;
 use crate::config::Secret;
@@ -130,7 +130,7 @@ impl Upstream {
 
     /// A client whose clock stands at `local_now` and whose jitter is the longest wait.
     pub fn client(&self, feed: &Feed, local_now: Timestamp) -> Client {
-        Client::over(Box::new(self.clone()), feed, Arc::new(ManualClock::at(local_now)), || 1.0)
+        Client::over(Box::new(self.clone()), &feed.access(), Arc::new(ManualClock::at(local_now)), || 1.0)
     }
 
     /// Paths and queries, in order.
@@ -141,9 +141,9 @@ impl Upstream {
 
 #[async_trait]
 impl Transport for Upstream {
-    async fn get(&self, url: &Url) -> Result<Response, TransportFault> {
-        self.asked.lock().unwrap().push(url.clone());
-        (self.answering.lock().unwrap())(url)
+    async fn ask(&self, ask: &Ask<'_>) -> Result<Response, TransportFault> {
+        self.asked.lock().unwrap().push(ask.url.clone());
+        (self.answering.lock().unwrap())(ask.url)
     }
 }
 

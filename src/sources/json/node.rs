@@ -70,6 +70,18 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The members of an object, by name; of anything else none.
+    pub(super) fn members(&self) -> Result<&[(Cow<'a, str>, Self)], Fault> {
+        match self.children()? {
+            Children::Members(members) => Ok(members),
+            Children::Elements(_) | Children::None => Ok(&[]),
+        }
+    }
+
     pub(super) fn exact_text(&self) -> Result<Cow<'a, str>, Fault> {
         match self.first_byte() {
             b'"' => self.string(),

@@ -26,6 +26,8 @@ fn source(payload: Payload, events: Vec<(&str, EventRule)>) -> Source {
         rate_per_second: 5_000,
         retry_horizon: Duration::from_hours(24),
         feed: None,
+        pull: None,
+        subscriptions: None,
     }
 }
 
@@ -47,9 +49,10 @@ fn listings() -> Parser {
     let mut payload = payload(EventFrom::Path, &["/data", ""], &[&["/boardId"], &["/mlsNumber"]]);
     payload.updated_at = pointers(&["/updatedOn", "/timestamps/listingUpdated"]);
     let by = EventRule::By {
-        pointer: pointers(&["/lastStatus"]),
+        pointer: pointers(&["/lastStatus", "/standardStatus"]),
         values: BTreeMap::from([
             ("Ter".to_owned(), Meaning::Notice(Action::Deactivate)),
+            ("Canceled".to_owned(), Meaning::Notice(Action::Deactivate)),
             ("Lc".to_owned(), Meaning::Ignore),
         ]),
         otherwise: Meaning::Notice(Action::Relisted),
@@ -306,5 +309,19 @@ proptest! {
             prop_assert_eq!(told, items.len());
             prop_assert_eq!(parsed.faults.len(), parsed.unreadable as usize);
         }
+    }
+}
+
+#[test]
+fn a_state_that_means_nothing_in_one_place_leaves_the_other_to_decide() {
+    for (states, action) in [
+        (r#""lastStatus":"Ter""#, Action::Deactivate),
+        (r#""lastStatus":"New","standardStatus":"Canceled""#, Action::Deactivate),
+        (r#""lastStatus":null,"standardStatus":"Canceled""#, Action::Deactivate),
+        (r#""lastStatus":"Sc","standardStatus":"Pending""#, Action::Relisted),
+    ] {
+        let body = format!(r#"{{"data":{{"boardId":2,"mlsNumber":"W1",{states}}}}}"#);
+        let parsed = parse(&listings(), &body, Some("listing.updated")).unwrap();
+        assert_eq!(parsed.notices[0].action, action, "{states}");
     }
 }

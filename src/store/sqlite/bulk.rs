@@ -3,26 +3,24 @@
 //! A statement a row costs a trip to the connection's thread each; one statement of any length is prepared
 //! anew each time. So rows go in groups of a few fixed sizes, whose texts the connection's cache knows.
 
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
+
+use super::script::Script;
+use crate::store::StoreError;
 
 /// Rows a statement: powers of two, so that any number takes few statements. 64 × the widest row stays far
 /// below SQLite's 32,766 parameters.
 const GROUPS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
-/// A query whose parameters are being bound.
-pub type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-/// Runs `{prefix} VALUES (?, …), (?, …) {suffix}` for all rows, `bind` giving each row's parameters.
+/// Adds `{prefix} VALUES (?, …), (?, …) {suffix}` for all rows, `bind` giving each row's parameters; what is worth a
+/// trip is run at once.
 pub async fn insert<T>(
     connection: &mut SqliteConnection,
-    prefix: &str,
-    columns: usize,
-    suffix: &str,
+    script: &mut Script,
+    (prefix, columns, suffix): (&str, usize, &str),
     rows: &[T],
-    bind: impl Fn(Bound<'static>, &T) -> Bound<'static>,
-) -> Result<(), sqlx::Error> {
+    bind: impl Fn(&mut Script, &T),
+) -> Result<(), StoreError> {
     let tuple = format!("({})", vec!["?"; columns].join(", "));
     let mut rest = rows;
     for size in GROUPS {
@@ -34,11 +32,13 @@ pub async fn insert<T>(
         while rest.len() >= size {
             let (group, later) = rest.split_at(size);
             rest = later;
-            let mut query = sqlx::query(AssertSqlSafe(text.clone()));
+            script.push(&text);
             for row in group {
-                query = bind(query, row);
+                bind(script, row);
             }
-            query.execute(&mut *connection).await?;
+            if script.is_long() {
+                script.run(connection).await?;
+            }
         }
     }
     Ok(())

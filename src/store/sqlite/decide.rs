@@ -8,32 +8,33 @@ use std::collections::BTreeMap;
 use sqlx::SqliteConnection;
 
 use super::rows::json;
+use super::script::Script;
 use crate::domain::{
     Entity, Outcome, Seq, Timestamp, TombstoneId,
-    event::{Decided, Fact, HeldSet, Resolved, Settled, Settlement, Started, Topology},
+    event::{Decided, Fact, Failure, HeldSet, Resolved, Settled, Settlement, Started, Topology},
 };
 use crate::store::StoreError;
 
 const SUPERSEDE: &str =
     "UPDATE tasks SET state = 'done', outcome = 'superseded', code = NULL, message = NULL,
-    settled = ?2 WHERE tombstone IN (SELECT value FROM json_each(?1)) AND target IN
+    settled = ? WHERE tombstone IN (SELECT value FROM json_each(?)) AND target IN
     (SELECT key FROM json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets'))
     AND state <> 'done'";
-const TASKS: &str = "INSERT INTO tasks (target, tombstone, entity, key, action, at, cause, heard_at, state)
-    SELECT ?1, t.id, t.entity, t.key, t.action, t.at, t.cause, t.heard_at, 'due'
-    FROM json_each(?2) AS f CROSS JOIN tombstones AS t ON t.id = CAST(f.key AS INTEGER)
+const TASKS: &str = "INSERT INTO tasks (target, tombstone, entity, key, action, at, upstream_time, cause, heard_at, state)
+    SELECT ?, t.id, t.entity, t.key, t.action, t.at, t.upstream_time, t.cause, t.heard_at, 'due'
+    FROM json_each(?) AS f CROSS JOIN tombstones AS t ON t.id = CAST(f.key AS INTEGER)
     WHERE t.cause = f.value AND t.decision IN ('awaited', 'held')
-      AND (t.action = 'delete' AND t.entity IN (SELECT value FROM json_each(?3))
-        OR t.action = 'deactivate' AND t.entity IN (SELECT value FROM json_each(?4)))
+      AND (t.action = 'delete' AND t.entity IN (SELECT value FROM json_each(?))
+        OR t.action = 'deactivate' AND t.entity IN (SELECT value FROM json_each(?)))
     ON CONFLICT (target, tombstone) DO UPDATE SET action = excluded.action, at = excluded.at,
-      cause = excluded.cause, heard_at = excluded.heard_at, state = 'due', attempts = 0, due_at = 0,
+      upstream_time = excluded.upstream_time, cause = excluded.cause, heard_at = excluded.heard_at, state = 'due', attempts = 0, due_at = 0,
       outcome = NULL, code = NULL, message = NULL, settled = NULL";
-const DECIDE: &str = "UPDATE tombstones SET decision = ?2, decided = ?3, hold = ?4
-    FROM json_each(?1) AS f
+const DECIDE: &str = "UPDATE tombstones SET decision = ?, decided = ?, hold = ?
+    FROM json_each(?) AS f
     WHERE tombstones.id = CAST(f.key AS INTEGER) AND cause = f.value AND decision IN ('awaited', 'held')";
 const SPEND: &str = "INSERT INTO spent (seq, entity, at, rows) VALUES (?, ?, ?, ?)";
 const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gone, state)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open')
+    VALUES (?, ?, ?, ?, ?, ?, 'open')
     ON CONFLICT (id) DO UPDATE SET rows = rows + excluded.rows";
 const BATCH: &str =
     "INSERT INTO batches (number, target, members, holder, leased_until) VALUES (?, ?, ?, ?, ?)";
@@ -41,21 +42,27 @@ const UNBATCH: &str = "DELETE FROM batches WHERE number = ?";
 // Materialised, so that the few facts lead to their tasks: otherwise each task of the target is compared with
 // each fact, which is minutes for ten thousand.
 const SETTLE: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
-      (SELECT ?1, CAST(key AS INTEGER), value FROM json_each(?2))
-    UPDATE tasks SET state = 'done', outcome = ?3, code = NULL, message = NULL, settled = ?4,
-      removed = removed OR ?3 IN ('deleted', 'already_deleted')
+      (SELECT ?, CAST(key AS INTEGER), value FROM json_each(?))
+    UPDATE tasks SET state = 'done', outcome = ?, code = NULL, message = NULL, settled = ?
     FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause = f.cause";
 /// What went belongs to the record: a later fact that has opened the task again finds it gone by our own work.
-const REMOVED: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
-      (SELECT ?1, CAST(key AS INTEGER), value FROM json_each(?2))
-    UPDATE tasks SET removed = 1
-    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause <> f.cause";
+const SETTLE_GONE: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
+      (SELECT ?, CAST(key AS INTEGER), value FROM json_each(?))
+    UPDATE tasks SET removed = 1,
+      state = iif(tasks.cause = f.cause, 'done', state),
+      outcome = iif(tasks.cause = f.cause, ?, outcome),
+      code = iif(tasks.cause = f.cause, NULL, code),
+      message = iif(tasks.cause = f.cause, NULL, message),
+      settled = iif(tasks.cause = f.cause, ?, settled)
+    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone";
 const WENT: &str = "INSERT INTO removed (seq, target, entity, at, rows) VALUES (?, ?, ?, ?, ?)";
-const FAIL: &str = "UPDATE tasks SET state = ?4, outcome = 'failed', attempts = attempts + 1, due_at = ?5,
-      code = ?6, message = ?7, settled = ?8
-    WHERE target = ?1 AND tombstone = ?2 AND cause = ?3";
-const RESOLVE: &str = "UPDATE holds SET state = ?2, actor = ?3, reason = ?4, resolved = ?5
-    WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = ?1 AND decision = 'held')";
+const FAIL: &str = "WITH f (target, tombstone, cause, state, due_at, code, message) AS MATERIALIZED
+      (SELECT ?, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?))
+    UPDATE tasks SET state = f.state, outcome = 'failed', attempts = attempts + 1, due_at = f.due_at,
+      code = f.code, message = f.message, settled = ?
+    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause = f.cause";
+const RESOLVE: &str = "UPDATE holds SET state = ?, actor = ?, reason = ?, resolved = ?
+    WHERE id = ? AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = holds.id AND decision = 'held')";
 const MEMBERS: &str = "SELECT json_group_object(id, cause) FROM tombstones WHERE hold = ? AND decision = 'held' AND decided <= ?";
 
 /// Facts as `{"tombstone": cause}`.
@@ -63,166 +70,125 @@ fn object(facts: &[Fact]) -> Result<String, StoreError> {
     json(&facts.iter().map(|Fact(id, cause)| (id, cause)).collect::<BTreeMap<_, _>>())
 }
 
-pub async fn supersede(
-    connection: &mut SqliteConnection,
-    records: &[TombstoneId],
-    seq: Seq,
-) -> Result<(), StoreError> {
-    sqlx::query(SUPERSEDE).bind(json(records)?).bind(seq).execute(connection).await?;
+pub fn supersede(script: &mut Script, records: &[TombstoneId], seq: Seq) -> Result<(), StoreError> {
+    script.push(SUPERSEDE).bind(seq).bind(json(records)?);
     Ok(())
 }
 
-pub async fn decided(
-    connection: &mut SqliteConnection,
+pub fn decided(
+    script: &mut Script,
     seq: Seq,
     at: Timestamp,
     decided: &Decided,
     topology: &Topology,
 ) -> Result<(), StoreError> {
-    release(connection, seq, &object(&decided.released)?, topology).await?;
+    release(script, seq, &object(&decided.released)?, topology)?;
     for (entity, rows) in &decided.spent {
-        let rows = i64::try_from(*rows).unwrap_or(i64::MAX);
-        let query = sqlx::query(SPEND).bind(seq).bind(entity.as_str()).bind(at.micros()).bind(rows);
-        query.execute(&mut *connection).await?;
+        script.push(SPEND).bind(seq).bind(entity.as_str()).bind(at.micros()).bind(whole(*rows));
     }
     for set in &decided.held {
-        hold(connection, seq, at, set).await?;
+        hold(script, seq, at, set)?;
     }
     Ok(())
 }
 
+/// A count as SQLite keeps it.
+pub fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Tasks at every target that holds the entity; then the tombstones are released.
-async fn release(
-    connection: &mut SqliteConnection,
-    seq: Seq,
-    facts: &str,
-    topology: &Topology,
-) -> Result<(), StoreError> {
+fn release(script: &mut Script, seq: Seq, facts: &str, topology: &Topology) -> Result<(), StoreError> {
     for (target, entities) in &topology.targets {
         let all: Vec<&Entity> = entities.keys().collect();
         let deactivating: Vec<&Entity> =
             entities.iter().filter(|(_, deactivates)| **deactivates).map(|(entity, _)| entity).collect();
-        let query = sqlx::query(TASKS).bind(target.as_str()).bind(facts);
-        query.bind(json(&all)?).bind(json(&deactivating)?).execute(&mut *connection).await?;
+        script.push(TASKS).bind(target.as_str()).bind(facts).bind(json(&all)?).bind(json(&deactivating)?);
     }
-    decide(connection, facts, "released", seq, None).await
-}
-
-async fn decide(
-    connection: &mut SqliteConnection,
-    facts: &str,
-    decision: &'static str,
-    seq: Seq,
-    hold: Option<Seq>,
-) -> Result<(), StoreError> {
-    let query = sqlx::query(DECIDE).bind(facts).bind(decision).bind(seq).bind(hold);
-    query.execute(connection).await?;
+    decide(script, facts, "released", seq, None);
     Ok(())
 }
 
-async fn hold(
-    connection: &mut SqliteConnection,
-    seq: Seq,
-    at: Timestamp,
-    set: &HeldSet,
-) -> Result<(), StoreError> {
-    let count = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
+fn decide(script: &mut Script, facts: &str, decision: &'static str, seq: Seq, hold: Option<Seq>) {
+    script.push(DECIDE).bind(decision).bind(seq).bind(hold).bind(facts);
+}
+
+fn hold(script: &mut Script, seq: Seq, at: Timestamp, set: &HeldSet) -> Result<(), StoreError> {
     let id = set.hold.unwrap_or(seq);
-    let query = sqlx::query(HOLD).bind(id).bind(set.entity.as_str()).bind(at.micros());
-    let query = query.bind(count(set.rows)).bind(count(set.allowed)).bind(count(set.gone));
-    query.execute(&mut *connection).await?;
-    decide(connection, &object(&set.facts)?, "held", seq, Some(id)).await
-}
-
-pub async fn batch_started(
-    connection: &mut SqliteConnection,
-    seq: Seq,
-    started: &Started,
-) -> Result<(), StoreError> {
-    let query = sqlx::query(BATCH).bind(seq).bind(started.target.as_str()).bind(json(&started.members)?);
-    query.bind(started.holder.as_str()).bind(started.leased_until.micros()).execute(connection).await?;
+    script.push(HOLD).bind(id).bind(set.entity.as_str()).bind(at.micros());
+    script.bind(whole(set.rows)).bind(whole(set.allowed)).bind(whole(set.gone));
+    decide(script, &object(&set.facts)?, "held", seq, Some(id));
     Ok(())
 }
 
-pub async fn settled(
-    connection: &mut SqliteConnection,
-    seq: Seq,
-    at: Timestamp,
-    settled: &Settled,
-) -> Result<(), StoreError> {
-    went(connection, seq, at, settled).await?;
+pub fn batch_started(script: &mut Script, seq: Seq, started: &Started) -> Result<(), StoreError> {
+    script.push(BATCH).bind(seq).bind(started.target.as_str()).bind(json(&started.members)?);
+    script.bind(started.holder.as_str()).bind(started.leased_until.micros());
+    Ok(())
+}
+
+pub fn settled(script: &mut Script, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError> {
+    went(script, seq, at, settled);
+    let failed: Vec<_> = settled.results.iter().filter_map(failure).collect();
+    if !failed.is_empty() {
+        script.push(FAIL).bind(settled.target.as_str()).bind(json(&failed)?).bind(seq);
+    }
     let mut ended: BTreeMap<Outcome, Vec<Fact>> = BTreeMap::new();
-    for result in &settled.results {
-        if result.failure.is_some() {
-            fail(connection, seq, &settled.target, result).await?;
-        } else {
-            ended.entry(result.outcome).or_default().push(result.fact);
-        }
+    for result in settled.results.iter().filter(|result| result.failure.is_none()) {
+        ended.entry(result.outcome).or_default().push(result.fact);
     }
     for (outcome, facts) in ended {
-        let (target, facts) = (settled.target.as_str(), object(&facts)?);
-        if matches!(outcome, Outcome::Deleted | Outcome::AlreadyDeleted) {
-            sqlx::query(REMOVED).bind(target).bind(facts.as_str()).execute(&mut *connection).await?;
-        }
-        let query = sqlx::query(SETTLE).bind(target).bind(facts);
-        query.bind(outcome.as_str()).bind(seq).execute(&mut *connection).await?;
+        let gone = matches!(outcome, Outcome::Deleted | Outcome::AlreadyDeleted);
+        script.push(if gone { SETTLE_GONE } else { SETTLE });
+        script.bind(settled.target.as_str()).bind(object(&facts)?).bind(outcome.as_str()).bind(seq);
     }
-    sqlx::query(UNBATCH).bind(settled.batch).execute(connection).await?;
+    script.push(UNBATCH).bind(settled.batch);
     Ok(())
 }
 
 /// Notes the rows that went, by entity, for the brake's window.
-async fn went(
-    connection: &mut SqliteConnection,
-    seq: Seq,
-    at: Timestamp,
-    settled: &Settled,
-) -> Result<(), StoreError> {
+fn went(script: &mut Script, seq: Seq, at: Timestamp, settled: &Settled) {
     let mut rows: BTreeMap<&Entity, u64> = BTreeMap::new();
     for result in settled.results.iter().filter(|result| result.rows > 0) {
         let sum = rows.entry(&result.entity).or_default();
         *sum = sum.saturating_add(result.rows);
     }
     for (entity, rows) in rows {
-        let query = sqlx::query(WENT).bind(seq).bind(settled.target.as_str()).bind(entity.as_str());
-        let query = query.bind(at.micros()).bind(i64::try_from(rows).unwrap_or(i64::MAX));
-        query.execute(&mut *connection).await?;
+        script.push(WENT).bind(seq).bind(settled.target.as_str()).bind(entity.as_str());
+        script.bind(at.micros()).bind(whole(rows));
     }
-    Ok(())
 }
 
-async fn fail(
-    connection: &mut SqliteConnection,
-    seq: Seq,
-    target: &str,
-    result: &Settlement,
-) -> Result<(), StoreError> {
-    let Some(failure) = &result.failure else { return Ok(()) };
-    let state = if failure.retry_at.is_some() { "due" } else { "parked" };
-    let due_at = failure.retry_at.map_or(0, Timestamp::micros);
-    let Fact(tombstone, cause) = result.fact;
-    let query = sqlx::query(FAIL).bind(target).bind(tombstone).bind(cause).bind(state).bind(due_at);
-    query.bind(failure.code.as_str()).bind(failure.message.as_str()).bind(seq).execute(connection).await?;
-    Ok(())
+/// What the statement on failures takes of one.
+fn failure(result: &Settlement) -> Option<(TombstoneId, Seq, &str, i64, &str, &str)> {
+    let Failure { code, message, retry_at } = result.failure.as_ref()?;
+    let state = if retry_at.is_some() { "due" } else { "parked" };
+    let due_at = retry_at.map_or(0, Timestamp::micros);
+    Some((result.fact.0, result.fact.1, state, due_at, code.as_str(), message.as_str()))
 }
 
-pub async fn resolved(
-    connection: &mut SqliteConnection,
+/// The facts of a hold that a person's word is about.
+pub async fn members(connection: &mut SqliteConnection, resolved: &Resolved) -> Result<String, StoreError> {
+    let query = sqlx::query_scalar(MEMBERS).bind(resolved.hold).bind(resolved.through);
+    Ok(query.fetch_one(connection).await?)
+}
+
+pub fn resolved(
+    script: &mut Script,
     seq: Seq,
     resolved: &Resolved,
+    members: &str,
     topology: &Topology,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query_scalar(MEMBERS).bind(resolved.hold).bind(resolved.through);
-    let facts: String = query.fetch_one(&mut *connection).await?;
     let state = if resolved.approve {
-        release(connection, seq, &facts, topology).await?;
+        release(script, seq, members, topology)?;
         "approved"
     } else {
-        decide(connection, &facts, "rejected", seq, Some(resolved.hold)).await?;
+        decide(script, members, "rejected", seq, Some(resolved.hold));
         "rejected"
     };
-    let query = sqlx::query(RESOLVE).bind(resolved.hold).bind(state).bind(resolved.actor.as_str());
-    query.bind(resolved.reason.as_deref()).bind(seq).execute(connection).await?;
+    script.push(RESOLVE).bind(state).bind(resolved.actor.as_str()).bind(resolved.reason.as_deref());
+    script.bind(seq).bind(resolved.hold);
     Ok(())
 }
 
@@ -244,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_queue_is_not_gone_through_for_each_batch() {
-        for statement in [SETTLE, REMOVED, DECIDE, TASKS, FAIL] {
+        for statement in [SETTLE, SETTLE_GONE, DECIDE, TASKS, FAIL] {
             let steps = plan(statement).await;
             let by_target = |step: &String| step.contains("PRIMARY KEY (target=?)");
             assert!(!steps.iter().any(by_target), "{statement}: {steps:?}");

@@ -8,7 +8,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Row, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::decide::whole;
 use super::rows::{action_text, json, tombstone};
+use super::script::Script;
 use super::{bulk, decide};
 use crate::domain::{
     Action, Entity, Key, Seq, Timestamp, Tombstone, TombstoneId,
@@ -40,8 +42,8 @@ const PUT_KNOWN: &str = "ON CONFLICT (id) DO UPDATE SET by_webhook = excluded.by
     fingerprints = excluded.fingerprints";
 const RUN_STARTED: &str =
     "INSERT INTO runs (id, source, started_at, window_from, window_to) VALUES (?, ?, ?, ?, ?)";
-const RUN_READ: &str = "UPDATE runs SET pages = pages + 1, found = found + ?2 + ?3 + ?4, fresh = fresh + ?2,
-    by_webhook = by_webhook + ?3, repeated = repeated + ?4 WHERE id = ?1";
+const RUN_READ: &str = "UPDATE runs SET pages = pages + 1, found = found + ?, fresh = fresh + ?,
+    by_webhook = by_webhook + ?, repeated = repeated + ? WHERE id = ?";
 const RUN_ENDED: &str =
     "UPDATE runs SET ended_at = ?, pages = ?, found = ?, checkpoint = ?, error = ? WHERE id = ?";
 const CHECKPOINT: &str = "INSERT INTO checkpoints (source, at, moved) VALUES (?, ?, ?)
@@ -58,19 +60,22 @@ const NEXT_ID: &str = "next_id";
 pub struct Projector {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
+    /// Changes of the step that have not gone to the database yet.
+    script: Script,
     /// A step was begun and neither committed nor undone.
     unfinished: bool,
 }
 
 impl Projector {
-    pub const fn new(options: SqliteConnectOptions) -> Self {
-        Self { options, connection: None, unfinished: false }
+    pub fn new(options: SqliteConnectOptions) -> Self {
+        Self { options, connection: None, script: Script::default(), unfinished: false }
     }
 
     async fn begin(&mut self) -> Result<Vec<SqliteRow>, StoreError> {
         if self.unfinished {
             // Closing undoes the step, whatever state it was left in.
             self.connection = None;
+            self.script = Script::default();
             self.unfinished = false;
         }
         let connection = match &mut self.connection {
@@ -81,8 +86,9 @@ impl Projector {
         Ok(sqlx::query(BEGIN).fetch_all(connection).await?)
     }
 
-    fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        self.connection.as_mut().ok_or_else(|| StoreError::Unavailable("no step of folding is open".into()))
+    fn open(&mut self) -> Result<(&mut SqliteConnection, &mut Script), StoreError> {
+        let none = || StoreError::Unavailable("no step of folding is open".into());
+        Ok((self.connection.as_mut().ok_or_else(none)?, &mut self.script))
     }
 }
 
@@ -113,8 +119,20 @@ impl SqliteFold {
         Ok(fold)
     }
 
-    fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        self.projector.connection()
+    /// For reading: what the step has changed so far has gone to the database.
+    async fn reading(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        let (connection, script) = self.projector.open()?;
+        script.run(connection).await?;
+        Ok(connection)
+    }
+
+    /// For changing: has room for one more statement.
+    async fn changing(&mut self) -> Result<&mut Script, StoreError> {
+        let (connection, script) = self.projector.open()?;
+        if script.is_long() {
+            script.run(connection).await?;
+        }
+        Ok(script)
     }
 }
 
@@ -139,25 +157,14 @@ fn corrupt(what: &str, text: &str) -> StoreError {
     StoreError::Corrupt(format!("{what} of the projections: {text:?}"))
 }
 
-fn bind_tombstone(query: bulk::Bound<'static>, stone: &Tombstone) -> bulk::Bound<'static> {
+fn bind_tombstone(script: &mut Script, stone: &Tombstone) {
     let decision = if stone.action == Action::Relisted { "none" } else { "awaited" };
     let fingerprints = serde_json::Value::from(stone.fingerprints.clone()).to_string();
-    query
-        .bind(stone.id)
-        .bind(stone.entity.as_str().to_owned())
-        .bind(stone.key.canonical())
-        .bind(action_text(stone.action))
-        .bind(stone.at.micros())
-        .bind(stone.upstream_time)
-        .bind(stone.cause)
-        .bind(stone.heard_at.micros())
-        .bind(stone.source.clone())
-        .bind(stone.told_by.webhook)
-        .bind(stone.told_by.feed)
-        .bind(stone.last_heard_at.micros())
-        .bind(stone.notices)
-        .bind(fingerprints)
-        .bind(decision)
+    script.bind(stone.id).bind(stone.entity.as_str()).bind(stone.key.canonical());
+    script.bind(action_text(stone.action)).bind(stone.at.micros()).bind(stone.upstream_time);
+    script.bind(stone.cause).bind(stone.heard_at.micros()).bind(stone.source.as_str());
+    script.bind(stone.told_by.webhook).bind(stone.told_by.feed).bind(stone.last_heard_at.micros());
+    script.bind(stone.notices).bind(fingerprints).bind(decision);
 }
 
 #[async_trait]
@@ -172,7 +179,7 @@ impl Fold for SqliteFold {
 
     async fn set_topology(&mut self, topology: &Topology) -> Result<(), StoreError> {
         let text = json(topology)?;
-        sqlx::query(SET).bind(TOPOLOGY).bind(text).execute(self.connection()?).await?;
+        self.changing().await?.push(SET).bind(TOPOLOGY).bind(text);
         self.topology = topology.clone();
         Ok(())
     }
@@ -186,7 +193,7 @@ impl Fold for SqliteFold {
         for (entity, keys) in by_entity {
             let keys = json(&keys)?;
             let query = sqlx::query(TOMBSTONES).bind(entity.as_str()).bind(keys);
-            for row in query.fetch_all(self.connection()?).await? {
+            for row in query.fetch_all(self.reading().await?).await? {
                 found.push(tombstone(&row)?);
             }
         }
@@ -203,8 +210,9 @@ impl Fold for SqliteFold {
                 tombstones.iter().filter(|(_, it)| *it == fresh).map(|(stone, _)| stone).collect();
             // In the order of the index that is touched at random otherwise.
             rows.sort_by(|a, b| (&a.entity, &a.key).cmp(&(&b.entity, &b.key)));
-            bulk::insert(self.connection()?, PUT, 15, suffix, &rows, |query, stone| {
-                bind_tombstone(query, stone)
+            let (connection, script) = self.projector.open()?;
+            bulk::insert(connection, script, (PUT, 15, suffix), &rows, |script, stone| {
+                bind_tombstone(script, stone);
             })
             .await?;
         }
@@ -214,7 +222,7 @@ impl Fold for SqliteFold {
     }
 
     async fn supersede(&mut self, records: &[TombstoneId], seq: Seq) -> Result<(), StoreError> {
-        decide::supersede(self.connection()?, records, seq).await
+        decide::supersede(self.changing().await?, records, seq)
     }
 
     async fn decided(
@@ -224,15 +232,15 @@ impl Fold for SqliteFold {
         decided: &Decided,
         topology: &Topology,
     ) -> Result<(), StoreError> {
-        decide::decided(self.connection()?, seq, at, decided, topology).await
+        decide::decided(self.changing().await?, seq, at, decided, topology)
     }
 
     async fn batch_started(&mut self, seq: Seq, started: &Started) -> Result<(), StoreError> {
-        decide::batch_started(self.connection()?, seq, started).await
+        decide::batch_started(self.changing().await?, seq, started)
     }
 
     async fn settled(&mut self, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError> {
-        decide::settled(self.connection()?, seq, at, settled).await
+        decide::settled(self.changing().await?, seq, at, settled)
     }
 
     async fn resolved(
@@ -241,32 +249,31 @@ impl Fold for SqliteFold {
         resolved: &Resolved,
         topology: &Topology,
     ) -> Result<(), StoreError> {
-        decide::resolved(self.connection()?, seq, resolved, topology).await
+        let members = decide::members(self.reading().await?, resolved).await?;
+        decide::resolved(self.changing().await?, seq, resolved, &members, topology)
     }
 
     async fn run_started(&mut self, seq: Seq, at: Timestamp, run: &RunStarted) -> Result<(), StoreError> {
-        let query = sqlx::query(RUN_STARTED).bind(seq).bind(run.source.clone()).bind(at.micros());
-        let query = query.bind(run.from.map(Timestamp::micros)).bind(run.to.map(Timestamp::micros));
-        query.execute(self.connection()?).await?;
+        let script = self.changing().await?.push(RUN_STARTED);
+        script.bind(seq).bind(run.source.as_str()).bind(at.micros());
+        script.bind(run.from.map(Timestamp::micros)).bind(run.to.map(Timestamp::micros));
         Ok(())
     }
 
     async fn run_read(&mut self, run: Seq, counts: RunCounts) -> Result<(), StoreError> {
         let RunCounts { fresh, by_webhook, repeated } = counts;
-        let count = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
-        let query = sqlx::query(RUN_READ).bind(run).bind(count(fresh)).bind(count(by_webhook));
-        query.bind(count(repeated)).execute(self.connection()?).await?;
+        let script = self.changing().await?.push(RUN_READ);
+        script.bind(whole(fresh.saturating_add(by_webhook).saturating_add(repeated)));
+        script.bind(whole(fresh)).bind(whole(by_webhook)).bind(whole(repeated)).bind(run);
         Ok(())
     }
 
     async fn run_ended(&mut self, seq: Seq, at: Timestamp, run: &RunEnded) -> Result<(), StoreError> {
-        let count = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
-        let query = sqlx::query(RUN_ENDED).bind(at.micros()).bind(count(run.pages)).bind(count(run.found));
-        let query = query.bind(run.checkpoint.map(Timestamp::micros)).bind(run.error.clone()).bind(run.run);
-        query.execute(self.connection()?).await?;
+        let script = self.changing().await?.push(RUN_ENDED);
+        script.bind(at.micros()).bind(whole(run.pages)).bind(whole(run.found));
+        script.bind(run.checkpoint.map(Timestamp::micros)).bind(run.error.as_deref()).bind(run.run);
         if let Some(checkpoint) = run.checkpoint {
-            let query = sqlx::query(CHECKPOINT).bind(run.source.clone()).bind(checkpoint.micros()).bind(seq);
-            query.execute(self.connection()?).await?;
+            script.push(CHECKPOINT).bind(run.source.as_str()).bind(checkpoint.micros()).bind(seq);
         }
         Ok(())
     }
@@ -279,14 +286,14 @@ impl Fold for SqliteFold {
         faults: &[String],
     ) -> Result<(), StoreError> {
         let faults = json(faults)?;
-        let query = sqlx::query(UNREADABLE).bind(seq).bind(source.to_owned()).bind(at.micros()).bind(faults);
-        query.execute(self.connection()?).await?;
+        self.changing().await?.push(UNREADABLE).bind(seq).bind(source).bind(at.micros()).bind(faults);
         Ok(())
     }
 
     async fn commit(mut self: Box<Self>, position: Position) -> Result<(), StoreError> {
         let text = format!("{} {}", position.seq, hex::encode(position.hash));
-        sqlx::query(COMMIT).bind(POSITION).bind(text).execute(self.connection()?).await?;
+        self.changing().await?.push(COMMIT).bind(POSITION).bind(text);
+        self.reading().await?;
         self.projector.unfinished = false;
         Ok(())
     }

@@ -6,8 +6,6 @@ use sqlx::{Row, SqliteConnection, SqlitePool};
 use crate::domain::{Seq, Timestamp};
 use crate::store::{Entry, Position, StoreError};
 
-/// Begins to write, and tells what there is, in one trip to the connection's thread.
-const BEGIN: &str = "BEGIN IMMEDIATE; SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1";
 const HEAD: &str = "SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1";
 const HASH_AT: &str = "SELECT hash FROM journal WHERE seq = ?";
 /// Entries behind ?1, at most ?2, until ?3 bytes of bodies are passed. The sizes are summed up first, from the
@@ -25,16 +23,7 @@ const LEASE: &str = "INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?4
 const RELEASE: &str = "DELETE FROM leases WHERE name = ? AND holder = ?";
 
 pub async fn head(connection: &mut SqliteConnection) -> Result<Position, StoreError> {
-    position(sqlx::query(HEAD).fetch_optional(connection).await?.as_ref())
-}
-
-/// Begins a writing transaction; where the journal ends.
-pub async fn begin(connection: &mut SqliteConnection) -> Result<Position, StoreError> {
-    position(sqlx::query(BEGIN).fetch_all(connection).await?.first())
-}
-
-fn position(row: Option<&SqliteRow>) -> Result<Position, StoreError> {
-    row.map_or(Ok(Position::default()), |row| {
+    sqlx::query(HEAD).fetch_optional(connection).await?.map_or(Ok(Position::default()), |row| {
         Ok(Position { seq: row.try_get(0)?, hash: hash(row.try_get(1)?)? })
     })
 }
@@ -68,7 +57,7 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
         seq: row.try_get(0)?,
         at: Timestamp::from_micros(row.try_get(1)?),
         kind: row.try_get(2)?,
-        body: row.try_get(3)?,
+        body: row.try_get::<String, _>(3)?.into(),
         hash: hash(row.try_get(4)?)?,
     })
 }

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 
+use super::tail::Tail;
 use super::{SqliteStore, Writer, fold, journal, projections_path, writer};
 use crate::store::{OpenError, StoreError};
 
@@ -27,6 +28,9 @@ const ROWS_AHEAD: usize = 512;
 /// Page cache of the folding connection, KiB (negative is SQLite's way to say so): its index of keys is
 /// touched at random.
 const FOLD_CACHE_KIB: &str = "-32768";
+
+/// Prepared texts of the folding connection: what a step of few entries comes to, in its usual combinations.
+const FOLD_STATEMENTS_KEPT: usize = 256;
 
 const JOURNAL: &[(i64, &str, &str)] =
     &[(1, "journal", include_str!("../../../migrations/journal/0001_journal.sql"))];
@@ -53,12 +57,16 @@ pub async fn open(path: &Path, options: OpenOptions) -> Result<(SqliteStore, Wri
     migrate(&beside, PROJECTIONS).await?;
     rebuild_if_foreign(path, &beside).await?;
 
-    let (appends, health, writer) = writer::new(writer_options(path), options.queue_max);
-    let folding = connect_options(&beside, SqliteSynchronous::Normal).pragma("cache_size", FOLD_CACHE_KIB);
+    let tail = Arc::new(Tail::default());
+    let (appends, health, writer) = writer::new(writer_options(path), options.queue_max, Arc::clone(&tail));
+    let folding = connect_options(&beside, SqliteSynchronous::Normal)
+        .pragma("cache_size", FOLD_CACHE_KIB)
+        .statement_cache_capacity(FOLD_STATEMENTS_KEPT);
     let store = SqliteStore {
         appends,
         health,
         journal: readers(path),
+        tail,
         projections: readers(&beside),
         folding: Arc::new(Mutex::new(fold::Projector::new(folding))),
         _daemon: daemon,
@@ -67,7 +75,8 @@ pub async fn open(path: &Path, options: OpenOptions) -> Result<(SqliteStore, Wri
 }
 
 fn writer_options(path: &Path) -> SqliteConnectOptions {
-    connect_options(path, SqliteSynchronous::Full)
+    // See `checkpoint`.
+    connect_options(path, SqliteSynchronous::Full).pragma("wal_autocheckpoint", "0")
 }
 
 fn connect_options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions {

@@ -19,13 +19,13 @@ const GATHERED: &str = "SELECT json_group_array(json_array(id, cause, entity, ke
     heard_at, attempts, removed)) FROM";
 const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, heard_at, 0 AS attempts,
     0 AS removed FROM tombstones";
-const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
-    k.heard_at, k.attempts, k.removed FROM tasks AS k JOIN tombstones AS t ON t.id = k.tombstone";
+const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, k.upstream_time,
+    k.heard_at, k.attempts, k.removed FROM tasks AS k";
 /// From the members to their tasks, since the queue may be much longer than a batch.
-const MEMBERS: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, t.upstream_time,
+const MEMBERS: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, k.upstream_time,
     k.heard_at, k.attempts, k.removed FROM json_each(?1) AS m
     CROSS JOIN tasks AS k ON k.target = ?2 AND k.tombstone = m.value ->> 0 AND k.cause = m.value ->> 1
-    JOIN tombstones AS t ON t.id = k.tombstone WHERE k.state = 'due' ORDER BY k.entity, k.key";
+    WHERE k.state = 'due' ORDER BY k.entity, k.key";
 const SPENT: &str = "SELECT entity, sum(rows) FROM spent WHERE at > ? GROUP BY entity";
 const REMOVED: &str = "SELECT target, entity, sum(rows) FROM removed WHERE at > ? GROUP BY target, entity";
 const HOLDS: &str = "SELECT id, entity, opened_at, rows, allowed, gone, state, actor, reason,

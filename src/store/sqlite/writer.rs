@@ -11,9 +11,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoint::Checkpoint;
 use super::journal;
-use crate::domain::Seq;
-use crate::store::{Draft, Health, Position, StoreError, chain};
+use super::tail::Tail;
+use crate::domain::{Seq, Timestamp};
+use crate::store::{Draft, Entry, Health, Position, StoreError, chain};
 
 /// Requests in one commit. Enough that the fsync is shared by all who wait; few enough that the commit stays
 /// within milliseconds.
@@ -32,6 +34,9 @@ const STATEMENTS_KEPT: usize = 2 * STATEMENT_ROWS_MAX;
 const PROBE_BYTES: i64 = 1 << 20;
 const PROBE: &str = "INSERT INTO probe (id, room) VALUES (1, zeroblob(?))";
 const PROBE_END: &str = "DELETE FROM probe";
+const ROLLBACK: &str = "ROLLBACK";
+/// How often a commit is begun behind what another process has appended: commands append once and end.
+const TRIES_MAX: usize = 5;
 
 type Answer = oneshot::Sender<Result<Vec<Seq>, StoreError>>;
 
@@ -47,6 +52,10 @@ pub struct Append {
 pub struct Writer {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
+    /// The newest entry, if nobody else has appended since.
+    head: Option<Position>,
+    checkpoint: Checkpoint,
+    tail: Arc<Tail>,
     requests: mpsc::Receiver<Append>,
     health: watch::Sender<Health>,
 }
@@ -54,11 +63,24 @@ pub struct Writer {
 pub(super) fn new(
     options: SqliteConnectOptions,
     queue_max: usize,
+    tail: Arc<Tail>,
 ) -> (mpsc::Sender<Append>, watch::Receiver<Health>, Writer) {
     let (appends, requests) = mpsc::channel(queue_max);
     let (health, told) = watch::channel(Health::Writable);
     let options = options.statement_cache_capacity(STATEMENTS_KEPT);
-    (appends, told, Writer { options, connection: None, requests, health })
+    (
+        appends,
+        told,
+        Writer {
+            options,
+            connection: None,
+            head: None,
+            checkpoint: Checkpoint::default(),
+            tail,
+            requests,
+            health,
+        },
+    )
 }
 
 pub(super) async fn append(
@@ -115,7 +137,7 @@ impl Writer {
         let result = self.write(requests).await;
         self.note(result.as_ref().err());
         match result {
-            Ok(first) => {
+            Ok((first, bytes)) => {
                 let mut next = first;
                 for Append { drafts, answer } in requests.drain(..) {
                     let seqs = drafts.iter().map(|_| {
@@ -125,10 +147,14 @@ impl Writer {
                     // A caller that went away has its entries all the same: they are durable.
                     answer.send(Ok(seqs.collect())).ok();
                 }
+                if let Some(connection) = &mut self.connection {
+                    self.checkpoint.committed(bytes, &self.options, connection).await;
+                }
             }
             Err(error) => {
                 // The connection may be in any state, a half-done transaction included.
                 self.connection = None;
+                self.head = None;
                 for Append { answer, .. } in requests.drain(..) {
                     answer.send(Err(error.clone())).ok();
                 }
@@ -160,29 +186,32 @@ impl Writer {
         self.connection.as_mut().ok_or_else(stopped)
     }
 
-    /// Writes all requests in one transaction; the number of the first entry.
-    async fn write(&mut self, requests: &[Append]) -> Result<Seq, StoreError> {
-        let connection = self.connection().await?;
-        let head = journal::begin(connection).await?;
-        let rows = rows(head, requests);
-        let mut groups = rows.chunks(STATEMENT_ROWS_MAX).peekable();
-        while let Some(group) = groups.next() {
-            // The last group brings the commit along: every trip to the connection's thread costs as much as
-            // the rows of several requests.
-            let text = insert_text(group, groups.peek().is_none());
-            let mut query = sqlx::query(AssertSqlSafe(text));
-            for row in group {
-                query = query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone());
-                query = query.bind(row.hash.to_vec());
-            }
-            for row in group {
-                if let Some(raw) = &row.raw {
-                    query = query.bind(row.seq).bind(row.at).bind(raw.to_vec());
+    /// Writes all requests in one transaction; the number of the first entry, and the bytes of all.
+    async fn write(&mut self, requests: &[Append]) -> Result<(Seq, u64), StoreError> {
+        for _ in 0..TRIES_MAX {
+            let known = self.head;
+            let connection = self.connection().await?;
+            let head = match known {
+                Some(head) => head,
+                None => journal::head(connection).await?,
+            };
+            let rows = rows(head, requests);
+            match insert(connection, &rows).await {
+                Ok(()) => {
+                    self.head = rows.last().map(|row| Position { seq: row.seq, hash: row.hash });
+                    let bytes = rows.iter().map(Row::bytes).sum();
+                    self.tail.extend(rows.into_iter().map(Row::entry));
+                    return Ok((head.seq + 1, bytes));
                 }
+                Err(error) if is_taken(&error) => {
+                    // Another process has appended since: the chain goes on from there.
+                    sqlx::query(ROLLBACK).execute(connection).await?;
+                    self.head = None;
+                }
+                Err(error) => return Err(error.into()),
             }
-            query.execute(&mut *connection).await?;
         }
-        Ok(head.seq + 1)
+        Err(StoreError::Unavailable("other processes append to the journal without a pause".into()))
     }
 
     /// Writes and syncs as much as the largest request would, and takes it away again: the pages that this
@@ -214,6 +243,17 @@ struct Row {
     raw: Option<bytes::Bytes>,
 }
 
+impl Row {
+    fn bytes(&self) -> u64 {
+        (self.body.len() + self.raw.as_ref().map_or(0, bytes::Bytes::len)) as u64
+    }
+
+    fn entry(self) -> Entry {
+        let Self { seq, at, kind, body, hash, .. } = self;
+        Entry { seq, at: Timestamp::from_micros(at), kind: kind.to_owned(), body, hash }
+    }
+}
+
 fn rows(head: Position, requests: &[Append]) -> Vec<Row> {
     let Position { mut seq, mut hash } = head;
     let drafts = requests.iter().flat_map(|request| &request.drafts);
@@ -227,11 +267,40 @@ fn rows(head: Position, requests: &[Append]) -> Vec<Row> {
         .collect()
 }
 
+/// Writes the rows in one transaction, with as few trips to the connection's thread as their number allows:
+/// each costs as much as the rows of several requests.
+async fn insert(connection: &mut SqliteConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+    let mut groups = rows.chunks(STATEMENT_ROWS_MAX).peekable();
+    let mut first = true;
+    while let Some(group) = groups.next() {
+        let text = insert_text(group, first, groups.peek().is_none());
+        first = false;
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for row in group {
+            query = query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone());
+            query = query.bind(row.hash.to_vec());
+        }
+        for row in group {
+            if let Some(raw) = &row.raw {
+                query = query.bind(row.seq).bind(row.at).bind(raw.to_vec());
+            }
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Whether an entry of the same number is there already.
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
 /// One text for all rows of a group and the raw bodies that they have. There are as many texts as sizes, and
 /// the connection keeps them prepared.
-fn insert_text(group: &[Row], commits: bool) -> String {
+fn insert_text(group: &[Row], begins: bool, commits: bool) -> String {
+    let begin = if begins { "BEGIN IMMEDIATE; " } else { "" };
     let entries = vec!["(?, ?, ?, ?, ?)"; group.len()].join(", ");
-    let mut text = format!("INSERT INTO journal (seq, at, kind, body, hash) VALUES {entries}");
+    let mut text = format!("{begin}INSERT INTO journal (seq, at, kind, body, hash) VALUES {entries}");
     let bodies = group.iter().filter(|row| row.raw.is_some()).count();
     if bodies > 0 {
         text.push_str("; INSERT INTO bodies (seq, at, body) VALUES ");

@@ -85,7 +85,10 @@ impl SearchIndex {
             Some(open) if open.is_current()? => open,
             _ => OpenIndex::open(&self.setting)?,
         };
-        kept.reload()?;
+        if kept.writer.is_none() {
+            // Otherwise nobody but us can have written since, and our own commits are shown to the reader.
+            kept.reload()?;
+        }
         Ok(self.open.insert(kept))
     }
 

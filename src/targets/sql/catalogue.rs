@@ -120,8 +120,8 @@ pub struct Relation {
     /// Why nothing may be deleted from it by us, and what to do about that.
     pub barred: Option<(String, &'static str)>,
     pub kind: RelationKind,
-    /// The name under which a hidden row number can be had; the shortest way to a row.
-    pub row_id: Option<&'static str>,
+    /// The name under which the row number can be had; the shortest way to a row.
+    pub row_id: Option<String>,
     pub columns: Vec<Column>,
     pub indexes: Vec<Index>,
     pub foreign_keys: Vec<ForeignKey>,

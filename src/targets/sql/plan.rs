@@ -5,6 +5,7 @@
 //! given instead, for a person.
 
 use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind, Typed};
+use super::coverage;
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
 
@@ -17,7 +18,7 @@ pub struct Plan {
     pub key: Vec<Field>,
     /// The shortest way to a row: its row number, or else its key.
     pub locator: Vec<Field>,
-    /// Columns of the table that children refer to.
+    /// Columns of the table that children refer to, unless it is the locator.
     pub references: Vec<Field>,
     pub guard: Option<Field>,
     /// How the table writes times.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub deleted_at: Option<Field>,
     pub deactivate: Vec<(Field, Value)>,
     pub children: Vec<Node>,
+    /// No statement of the plan needs the database's own foreign keys to look after it.
+    pub covered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,22 +90,24 @@ impl Plan {
         let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?, value.clone())));
         let guard = table.guard.as_ref();
         let rows_go = table.deleted_at.is_none();
+        let locator = locator(catalogue, relation, &key);
         let mut references = Vec::new();
         for child in &table.children {
             let field = above(relation, &child.references)?;
-            if !references.contains(&field) {
+            if !references.contains(&field) && locator != [field.clone()] {
                 references.push(field);
             }
         }
         Ok(Self {
             table: relation.sql.clone(),
             row: (catalogue.ways.quote)(&relation.name),
-            locator: locator(relation, &key),
+            locator,
             guard: guard.map(|guard| field(relation, &guard.column)).transpose()?,
             format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
             deleted_at: table.deleted_at.as_ref().map(|name| field(relation, name)).transpose()?,
             deactivate: deactivate.collect::<Result<_, String>>()?,
             children: nodes(catalogue, relation, &table.children, rows_go, &mut Vec::new())?,
+            covered: coverage::covers(catalogue, relation, table),
             references,
             key,
         })
@@ -134,10 +139,11 @@ fn above(parent: &Relation, name: &str) -> Result<Field, String> {
 
 /// The key backwards: SQLite's planner uses all columns of an index for `(b, a) IN (…)`, and only the first
 /// for `(a, b) IN (…)` over an index on (a, b).
-fn locator(relation: &Relation, key: &[Field]) -> Vec<Field> {
-    match relation.row_id {
+fn locator(catalogue: &Catalogue, relation: &Relation, key: &[Field]) -> Vec<Field> {
+    match &relation.row_id {
         Some(name) if relation.kind == RelationKind::Table => {
-            vec![Field { name: name.to_owned(), affinity: Affinity::Integer, typed: Typed::default() }]
+            let name = (catalogue.ways.quote)(name);
+            vec![Field { name, affinity: Affinity::Integer, typed: Typed::default() }]
         }
         _ => key.iter().rev().cloned().collect(),
     }

@@ -63,6 +63,12 @@ pub trait Session: Send {
     /// Makes a table of this connection's own.
     async fn create(&mut self, sql: &Sql) -> Result<(), TargetError>;
 
+    /// Whether the database is to look after foreign keys; without, the statements themselves do.
+    /// A server is not asked to look away.
+    async fn foreign_keys(&mut self, _needed: bool) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Whether the database, or its schema, is another one than when the catalogue was read. Asked after an
     /// error; that nothing is deleted by an old plan is seen to by [`Session::begin`].
     async fn outdated(&mut self) -> Result<bool, TargetError>;

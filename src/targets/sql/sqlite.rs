@@ -152,6 +152,12 @@ impl Session for SqliteSession {
         self.send().await.map(drop)
     }
 
+    async fn foreign_keys(&mut self, needed: bool) -> Result<(), TargetError> {
+        let pragma = if needed { "PRAGMA foreign_keys = ON" } else { "PRAGMA foreign_keys = OFF" };
+        self.queued.push(pragma, Vec::new());
+        self.send().await.map(drop)
+    }
+
     async fn outdated(&mut self) -> Result<bool, TargetError> {
         Ok(self.opened != identity(&self.file) || self.schema_version().await? != self.schema)
     }

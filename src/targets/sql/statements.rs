@@ -258,7 +258,11 @@ impl Writer<'_> {
         words::gathered("f.n", &source).into()
     }
 
+    /// The column of `found` that holds what children refer to.
     fn reference(&self, above: &str) -> String {
+        if matches!(self.plan.locator.as_slice(), [field] if field.name == above) {
+            return place(0);
+        }
         let index = self.plan.references.iter().position(|field| field.name == above);
         reference(index.expect("a plan lists every column that a configured child refers to"))
     }

@@ -1,6 +1,7 @@
 //! The target on real SQLite files: what only SQLite does, and what must be seen from inside.
 
 mod checks;
+mod family;
 mod faults;
 mod model;
 mod plans;

@@ -137,7 +137,7 @@ async fn thirty_kinds_of_drift_are_noticed_before_the_next_deletion_and_none_del
                 );
             }
             (Fails(code), Ok(effects)) => {
-                assert_eq!(super::bench::code(&effects[0]), *code, "{ddl}: {effects:?}")
+                assert_eq!(super::bench::code(&effects[0]), *code, "{ddl}: {effects:?}");
             }
             (Refused(code), Err(TargetError::Refused { code: told, .. })) => assert_eq!(told, code, "{ddl}"),
             _ => panic!("{ddl}: {result:?}"),

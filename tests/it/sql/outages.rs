@@ -166,9 +166,9 @@ async fn a_pooler_that_changes_connections_between_transactions_is_no_obstacle()
             assert_eq!(target.apply(&batch).await.unwrap(), [removed(2)]);
         }
     });
-    for deleted in deleting.collect::<Vec<_>>().into_iter().map(Box::pin).collect::<Vec<_>>() {
-        deleted.await;
-    }
+    // At the same time, so that one gets the connection that another has just had.
+    let [first, second, third] = deleting.collect::<Vec<_>>().try_into().ok().unwrap();
+    tokio::join!(first, second, third);
     assert_eq!(database.lines("SELECT count(*) FROM listings").await, ["0"]);
 }
 
@@ -197,13 +197,15 @@ fn customer(
 
 #[tokio::test]
 async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion() {
-    const LISTINGS: u64 = 10_000;
+    const LISTINGS: u32 = 10_000;
     let Some(database) = postgres::database().await else { return };
-    database.sql(&schema(LISTINGS as usize)).await;
+    database.sql(&schema(10_000)).await;
     let folder = tempfile::tempdir().unwrap();
     let mut rig = rig(&folder, Arc::new(target(&database.url, family()))).await;
     let stop = CancellationToken::new();
-    let some = |round: u64, salt: u64| round.wrapping_mul(2_654_435_761).wrapping_add(salt) % LISTINGS + 1;
+    let some = |round: u64, salt: u64| {
+        round.wrapping_mul(2_654_435_761).wrapping_add(salt) % u64::from(LISTINGS) + 1
+    };
     let customers = [
         // Against the order of the keys, two rows in one transaction.
         customer(&database.url, &stop, move |round| {
@@ -223,7 +225,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
         }),
     ];
     rig.run();
-    for start in (1..=LISTINGS as usize).step_by(500) {
+    for start in (1..=10_000).step_by(500) {
         hear(&rig, start..=start + 499).await;
     }
     rig.quiet().await;
@@ -231,7 +233,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
     for customer in customers {
         customer.await.unwrap();
     }
-    assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), LISTINGS)]);
+    assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), u64::from(LISTINGS))]);
     assert_eq!(
         database.lines("SELECT (SELECT count(*) FROM listings), (SELECT count(*) FROM images)").await,
         ["0|0"]

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod home;
 pub mod journal;
 pub mod parts;
+mod replica;
 
 use std::time::Duration;
 

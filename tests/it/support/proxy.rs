@@ -54,7 +54,7 @@ impl Proxy {
 
 async fn pass(mut client: TcpStream, to: SocketAddr, cuts: Arc<Mutex<Option<Cut>>>) {
     let Ok(mut server) = TcpStream::connect(to).await else { return };
-    let (mut up, mut down) = ([0; 65_536], [0; 65_536]);
+    let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
@@ -69,7 +69,7 @@ async fn pass(mut client: TcpStream, to: SocketAddr, cuts: Arc<Mutex<Option<Cut>
                 }
                 if matches!(due, Some(Cut::After(_))) {
                     // The server has carried it out once it answers.
-                    server.read(&mut down).await.ok();
+                    server.readable().await.ok();
                     return;
                 }
             }

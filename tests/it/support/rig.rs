@@ -15,7 +15,7 @@ use expunged::clock::SharedClock;
 use expunged::config::Config;
 use expunged::domain::event::{Decided, Topology};
 use expunged::domain::{Action, Door, Entity, Event, Evidence, Key, Notice, Seq, Timestamp};
-use expunged::fold;
+use expunged::fold::{self, Progress};
 use expunged::intake::Delivery;
 use expunged::store::Story;
 use expunged::targets::Target;
@@ -83,8 +83,8 @@ impl Rig {
         let mut brake = self.brake();
         let mut all = Vec::new();
         loop {
-            fold::catch_up(&self.parts.store).await.unwrap();
-            match brake.step().await.unwrap() {
+            let folded = fold::catch_up(&self.parts.store).await.unwrap();
+            match brake.step(folded).await.unwrap() {
                 Some(decided) => all.push(decided),
                 None => return all,
             }
@@ -93,7 +93,7 @@ impl Rig {
 
     /// Starts the loops.
     pub fn run(&mut self) {
-        let (progress, folded) = watch::channel(0);
+        let (progress, folded) = watch::channel(Progress::default());
         let pipeline = Pipeline {
             store: self.parts.store.clone(),
             bell: self.parts.bell.clone(),

@@ -3,21 +3,21 @@
 use std::error::Error;
 use std::time::Duration;
 
+use super::{Ask, Response, Transport, TransportFault};
+use crate::config::source::Access;
+use crate::sources::feed::FeedError;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
-use url::Url;
-
-use super::{Response, Transport, TransportFault};
-use crate::config::source::Feed;
-use crate::sources::feed::FeedError;
 
 /// A host that has not taken a connection by then is down or not there; waiting longer tells no more.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// More redirects than that are a loop.
 const REDIRECTS_MAX: usize = 3;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const USER_AGENT: &str = concat!("expunged/", env!("CARGO_PKG_VERSION"));
 
@@ -27,20 +27,20 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(feed: &Feed) -> Result<Self, FeedError> {
+    pub(super) fn new(access: &Access) -> Result<Self, FeedError> {
         // The HTTP client comes without cryptography of its own and takes the process's; the trust store is
         // the platform's. Where somebody has chosen before, that choice stands.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
             .user_agent(USER_AGENT)
-            .default_headers(headers(feed)?)
-            .connect_timeout(CONNECT_TIMEOUT.min(feed.timeout))
-            .timeout(feed.timeout)
+            .default_headers(headers(access)?)
+            .connect_timeout(CONNECT_TIMEOUT.min(access.timeout))
+            .timeout(access.timeout)
             .redirect(Policy::custom(same_origin))
             .referer(false)
             .build()
             .map_err(|error| FeedError::Setup(format!("HTTP client: {}", causes(&error))))?;
-        Ok(Self { client, body_max: feed.page_bytes_max })
+        Ok(Self { client, body_max: access.page_bytes_max })
     }
 
     /// Stops at the limit while reading, since the length that a header declares proves nothing.
@@ -62,11 +62,15 @@ impl Http {
 
 #[async_trait]
 impl Transport for Http {
-    async fn get(&self, url: &Url) -> Result<Response, TransportFault> {
-        let mut response = self.client.get(url.clone()).send().await.map_err(fault)?;
+    async fn ask(&self, ask: &Ask<'_>) -> Result<Response, TransportFault> {
+        let mut request = self.client.request(ask.method.clone(), ask.url.clone());
+        if let Some(json) = &ask.body {
+            request = request.header(CONTENT_TYPE, JSON).body(json.clone());
+        }
+        let mut response = request.send().await.map_err(fault)?;
         let (status, headers) = (response.status(), response.headers().clone());
         // Only a page is worth reading: what an error says is not for our logs.
-        let body = if status.as_u16() == 200 { self.body(&mut response).await? } else { Bytes::new() };
+        let body = if status.is_success() { self.body(&mut response).await? } else { Bytes::new() };
         Ok(Response { status, headers, body })
     }
 }
@@ -78,10 +82,10 @@ fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if within && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
 }
 
-fn headers(feed: &Feed) -> Result<HeaderMap, FeedError> {
+fn headers(access: &Access) -> Result<HeaderMap, FeedError> {
     let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    for (name, secret) in &feed.headers {
+    headers.insert(ACCEPT, JSON);
+    for (name, secret) in &access.headers {
         let unusable = || FeedError::Setup(format!("header {name} is not one that HTTP can carry"));
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
         let mut value = HeaderValue::from_bytes(secret.expose()).map_err(|_| unusable())?;

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::*;
+use crate::config::source::Feed;
 use crate::sources::feed::testing::{Canned, NOW, NOW_HTTP, SECRET, Upstream, answer, feed, headers, serve};
 
 fn url() -> Url {
@@ -134,7 +135,7 @@ fn feed_at(address: &str) -> (Feed, Url) {
 
 async fn get_from(feed: &Feed, url: &Url) -> Result<Answer, FeedError> {
     let clock = std::sync::Arc::new(crate::clock::SystemClock);
-    Client::new(feed, clock).unwrap().get(url).await
+    Client::new(&feed.access(), clock).unwrap().get(url).await
 }
 
 fn trouble(result: Result<Answer, FeedError>) -> Trouble {
@@ -255,7 +256,7 @@ fn i10_a_header_that_cannot_be_sent_is_named_without_its_value() {
     let mut feed = feed();
     feed.headers = vec![("x-api-key".into(), crate::config::Secret::new("s3cret\nwith a line break"))];
     let clock = std::sync::Arc::new(crate::clock::SystemClock);
-    let error = Client::new(&feed, clock).err().unwrap();
+    let error = Client::new(&feed.access(), clock).err().unwrap();
     assert!(error.to_string().contains("x-api-key"));
     assert_tells_no_secret(&error);
 }
@@ -267,6 +268,8 @@ fn a_link_header_that_is_not_text_is_kept_as_unreadable() {
     let mut headers = headers(&[]);
     headers.insert(LINK, reqwest::header::HeaderValue::from_bytes(b"<\xff>; rel=next").unwrap());
     let response = Response { status: StatusCode::OK, headers, body: Bytes::new() };
-    let Ok(Judged::Answer(answer)) = client.judge(&url(), response) else { panic!("not an answer") };
+    let Ok(Judged::Answer(answer)) = client.judge(&Ask::get(&url()), response) else {
+        panic!("not an answer")
+    };
     assert_eq!(answer.links, [None]);
 }

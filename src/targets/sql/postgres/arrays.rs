@@ -141,7 +141,7 @@ impl Way for Arrays {
         let mut args = keys;
         args.push(texts(going.iter().map(|row| &wanted[row.n].at)));
         if action == Action::Delete {
-            for reference in 0..self.plan.references.len() {
+            for reference in 0..self.texts.references {
                 args.push(optional(going.iter().map(|row| &row.references[reference])));
             }
         }

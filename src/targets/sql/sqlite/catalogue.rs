@@ -33,7 +33,8 @@ pub async fn read(connection: &mut SqliteConnection, names: &[&str]) -> Result<C
             _ => RelationKind::Other,
         };
         // Until the columns are known, any name says that there are row numbers.
-        let row_id = (kind == RelationKind::Table && row.try_get::<i64, _>(2)? == 0).then_some(ROW_IDS[0]);
+        let row_id =
+            (kind == RelationKind::Table && row.try_get::<i64, _>(2)? == 0).then(|| ROW_IDS[0].to_owned());
         let (columns, indexes, foreign_keys, triggers, remarks) = Default::default();
         let sql = words::table(&name);
         relations.insert(
@@ -210,12 +211,13 @@ fn row_numbers(relation: &mut Relation) {
         return;
     }
     let free = |name: &&str| relation.column(name).is_none();
-    relation.row_id = ROW_IDS.into_iter().find(free);
+    relation.row_id = ROW_IDS.into_iter().find(free).map(str::to_owned);
     if let [name] = primary_key(relation).as_slice()
         && relation.column(name).is_some_and(|column| column.declared.eq_ignore_ascii_case("INTEGER"))
     {
         let columns = vec![(Some(name.clone()), Index::BYTES.to_owned())];
         relation.indexes.push(Index { unique: true, partial: false, columns });
+        relation.row_id = Some(name.clone());
     }
 }
 

@@ -13,7 +13,8 @@ use tantivy::query::AllQuery;
 use tantivy::schema::{STORED, STRING, Schema, Value};
 use tempfile::TempDir;
 
-use super::{Daemon, Journal};
+use super::{Daemon, Journal, replica};
+use crate::support::servers::Database;
 
 pub const BOARD: u32 = 2;
 pub const SECRET: &str = "a-secret-of-the-board";
@@ -51,6 +52,8 @@ pub struct Setup {
     /// More of the configuration; `{folder}` is the home's.
     pub more: String,
     pub hooks_port: u16,
+    /// The database of a server that holds the replica; without one, it is a file of the home's.
+    pub replica: Option<Database>,
 }
 
 impl Default for Setup {
@@ -61,6 +64,7 @@ impl Default for Setup {
             state: "state".into(),
             more: String::new(),
             hooks_port: 0,
+            replica: None,
         }
     }
 }
@@ -73,7 +77,10 @@ pub struct Home {
 impl Home {
     pub async fn new(setup: Setup) -> Self {
         let home = Self { folder: TempDir::new().unwrap(), setup };
-        home.seed_replica().await;
+        match &home.setup.replica {
+            Some(database) => replica::seed(database, home.setup.listings).await,
+            None => home.seed_replica().await,
+        }
         home.seed_index();
         std::fs::write(home.path("board.secret"), SECRET).unwrap();
         std::fs::write(home.path("expunged.toml"), home.config()).unwrap();
@@ -123,8 +130,10 @@ impl Home {
     }
 
     fn config(&self) -> String {
-        let Setup { brake_rows, hooks_port, more, .. } = &self.setup;
+        let Setup { brake_rows, hooks_port, more, replica, .. } = &self.setup;
         let (folder, journal) = (self.folder.path().display(), self.journal_file());
+        let file = || format!("sqlite://{folder}/replica.db");
+        let replica = replica.as_ref().map_or_else(file, |database| database.url.clone());
         let more = more.replace("{folder}", &folder.to_string());
         format!(
             r#"
@@ -143,7 +152,7 @@ events = {{ "listing.deleted" = "delete" }}
 
 [targets.replica]
 kind = "sql"
-url = "sqlite://{folder}/replica.db"
+url = "{replica}"
 
 [targets.replica.entities.listing]
 table = "listings"
@@ -198,6 +207,20 @@ entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
     /// Holds the replica against the simplest program that could have deleted these listings, row by row, and
     /// the index against the list of what is left. Says nothing about documents of rows that are newer.
     pub async fn assert_gone_exactly(&self, numbers: &BTreeSet<u32>) {
+        match &self.setup.replica {
+            Some(database) => replica::assert_gone_exactly(database, self.setup.listings, numbers).await,
+            None => self.assert_gone_from_file(numbers).await,
+        }
+        let newer = |id: &String| id.rsplit('W').next().unwrap().parse::<u32>().unwrap() % NEWER_EVERY == 0;
+        let mut left: BTreeSet<String> =
+            (1..=self.setup.listings).filter(|number| !numbers.contains(number)).map(document).collect();
+        let mut documents = self.documents();
+        left.retain(|id| !newer(id));
+        documents.retain(|id| !newer(id));
+        assert!(documents == left, "too many or too few: {:?}", documents.symmetric_difference(&left));
+    }
+
+    async fn assert_gone_from_file(&self, numbers: &BTreeSet<u32>) {
         let mut expected = open(&self.path("pristine.db")).await;
         let mut transaction = expected.begin().await.unwrap();
         for number in numbers.iter().filter(|number| *number % NEWER_EVERY != 0) {
@@ -212,14 +235,6 @@ entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
         let expected = dump(&mut transaction).await;
         transaction.rollback().await.unwrap();
         assert_same(&dump(&mut open(&self.path("replica.db")).await).await, &expected);
-
-        let newer = |id: &String| id.rsplit('W').next().unwrap().parse::<u32>().unwrap() % NEWER_EVERY == 0;
-        let mut left: BTreeSet<String> =
-            (1..=self.setup.listings).filter(|number| !numbers.contains(number)).map(document).collect();
-        let mut documents = self.documents();
-        left.retain(|id| !newer(id));
-        documents.retain(|id| !newer(id));
-        assert!(documents == left, "too many or too few: {:?}", documents.symmetric_difference(&left));
     }
 
     fn documents(&self) -> BTreeSet<String> {

@@ -28,7 +28,9 @@ impl Journal {
     /// The listings that entry `seq` heard of; none if it heard of nothing.
     pub fn heard_at(&self, seq: i64) -> Vec<u32> {
         let heard = self.entries.get(&seq).filter(|(kind, _)| kind == "heard");
-        heard.map_or(vec![], |(_, body)| body["notices"].as_array().unwrap().iter().map(number).collect())
+        heard.map_or(vec![], |(_, body)| {
+            body["notices"].as_array().unwrap().iter().map(|notice| number(&notice["key"])).collect()
+        })
     }
 
     /// All listings that were heard of.
@@ -40,10 +42,12 @@ impl Journal {
     pub fn outcomes(&self, target: &str) -> BTreeMap<u32, Vec<String>> {
         let mut outcomes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (_, settled) in self.of_kind("settled").filter(|(_, settled)| settled["target"] == target) {
-            for result in settled["results"].as_array().unwrap() {
-                if result["failure"]["retry_at"].is_null() {
-                    let outcome = result["outcome"].as_str().unwrap().to_owned();
-                    outcomes.entry(number(result)).or_default().push(outcome);
+            for group in settled["results"].as_array().unwrap() {
+                if group["failure"]["retry_at"].is_null() {
+                    let outcome = group["outcome"].as_str().unwrap();
+                    for record in group["records"].as_array().unwrap() {
+                        outcomes.entry(number(&record[2])).or_default().push(outcome.to_owned());
+                    }
                 }
             }
         }
@@ -53,10 +57,11 @@ impl Journal {
     /// Every removal names the entry that heard of it (I9), and the brake decided on each fact once.
     pub fn assert_every_step_has_its_cause(&self) {
         for (seq, settled) in self.of_kind("settled") {
-            for result in settled["results"].as_array().unwrap() {
-                let cause = result["fact"][1].as_i64().unwrap();
-                let named = cause < seq && self.heard_at(cause).contains(&number(result));
-                assert!(named, "entry {seq} names {cause} as the cause of {result}");
+            let groups = settled["results"].as_array().unwrap().iter();
+            for record in groups.flat_map(|group| group["records"].as_array().unwrap()) {
+                let cause = record[1].as_i64().unwrap();
+                let named = cause < seq && self.heard_at(cause).contains(&number(&record[2]));
+                assert!(named, "entry {seq} names {cause} as the cause of {record}");
             }
         }
         let mut decided = BTreeSet::new();
@@ -71,7 +76,7 @@ impl Journal {
     }
 }
 
-/// The number of the listing that a notice or a settlement names.
-fn number(named: &Value) -> u32 {
-    named["key"][1].as_str().unwrap().trim_start_matches('W').parse().unwrap()
+/// The number of the listing of that key.
+fn number(key: &Value) -> u32 {
+    key[1].as_str().unwrap().trim_start_matches('W').parse().unwrap()
 }

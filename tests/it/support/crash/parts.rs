@@ -11,7 +11,7 @@ use expunged::brake::Brake;
 use expunged::clock::SystemClock;
 use expunged::config::{Config, ProcessEnvironment};
 use expunged::domain::{Action, Door, Entity, Evidence, Key, Notice, Seq};
-use expunged::fold;
+use expunged::fold::{self, Progress};
 use expunged::intake::Delivery;
 use expunged::targets::Target;
 use tokio::sync::watch;
@@ -48,10 +48,11 @@ pub async fn hear(parts: &Parts, number: u32) -> Seq {
 }
 
 /// Folds and decides on everything there is; how far that reached.
-pub async fn release(parts: &Parts) -> Seq {
-    fold::catch_up(&parts.store).await.unwrap();
-    brake(parts).step().await.unwrap();
-    fold::catch_up(&parts.store).await.unwrap()
+pub async fn release(parts: &Parts) -> Progress {
+    let folded = fold::catch_up(&parts.store).await.unwrap();
+    brake(parts).step(folded).await.unwrap();
+    let folded = fold::catch_up(&parts.store).await.unwrap();
+    Progress { reached: folded, released: folded }
 }
 
 fn brake(parts: &Parts) -> Brake {
@@ -60,7 +61,7 @@ fn brake(parts: &Parts) -> Brake {
 }
 
 /// The loop that folds and decides.
-pub fn pipeline(parts: &Parts, progress: watch::Sender<Seq>) -> Pipeline {
+pub fn pipeline(parts: &Parts, progress: watch::Sender<Progress>) -> Pipeline {
     Pipeline {
         store: parts.store.clone(),
         bell: parts.bell.clone(),
@@ -71,7 +72,7 @@ pub fn pipeline(parts: &Parts, progress: watch::Sender<Seq>) -> Pipeline {
 }
 
 /// One target's loop. Its waits are as short as they can be.
-pub fn applier(parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Seq>) -> Applier {
+pub fn applier(parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Progress>) -> Applier {
     let dice: Dice = Arc::new(|| 0.0);
     Applier {
         target,

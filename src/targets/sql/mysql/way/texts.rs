@@ -58,11 +58,17 @@ pub struct Steps {
 
 struct Writer<'a> {
     plan: &'a Plan,
+    /// What children refer to, and what tells a row if that is one column.
+    references: Vec<Field>,
 }
 
 impl Texts {
     pub fn write(plan: &Plan) -> Self {
-        let writer = Writer { plan };
+        let mut references = plan.references.clone();
+        if let [only] = plan.locator.as_slice() {
+            references.push(only.clone());
+        }
+        let writer = Writer { plan, references };
         let look = writer.look();
         Self {
             find: format!("{look} FOR UPDATE").into(),
@@ -171,7 +177,7 @@ impl Writer<'_> {
         let guard = plan.guard.as_ref().map_or(("0".to_owned(), "NULL".to_owned()), |guard| {
             (format!("IF(p.{0} IS NULL, 0, 1)", guard.name), format!("CAST(p.{} AS CHAR)", guard.name))
         });
-        let references = plan.references.iter().map(|field| format!("CAST(p.{} AS CHAR)", field.name));
+        let references = self.references.iter().map(|field| format!("CAST(p.{} AS CHAR)", field.name));
         let references = references.collect::<Vec<_>>().join(", ");
         format!(
             "SELECT JSON_ARRAY(b.n - 1, {}, {}, JSON_ARRAY({references})) FROM {}{}",
@@ -200,10 +206,10 @@ impl Writer<'_> {
     fn going(&self, timed: bool) -> (String, Takes) {
         let plan = self.plan;
         let number = |field: &Field| matches!(field.affinity, Affinity::Integer | Affinity::Decimal);
-        let reference = plan.references.iter().position(number);
+        let reference = self.references.iter().position(number);
         let (mut columns, on, after, takes) = match reference {
             Some(place) => {
-                let field = &plan.references[place];
+                let field = &self.references[place];
                 let on = is(field, &format!("p.{}", field.name), ("k0", "x0"));
                 (declared(field, "$[0]", ("k0", "x0")), on, 1, Takes::Referred(place))
             }
@@ -290,8 +296,9 @@ impl Writer<'_> {
     /// The rows of a child of the table, by what the argument says that they refer to.
     fn children(&self, child: &Node) -> (String, Takes) {
         let (here, above) = (&child.columns[0], &child.link[0].1);
-        let place = self.plan.references.iter().position(|field| field.name == *above);
-        let place = place.expect("a plan lists every column that a configured child refers to");
+        let place = self.references.iter().position(|field| field.name == *above);
+        let place =
+            place.expect("a plan lists every column that a configured child refers to, but for the locator");
         let on = is(here, &format!("c.{}", here.name), ("k", "x"));
         let argument = argument(&declared(here, "$", ("k", "x")));
         (format!("{argument} {DRIVES} {} c ON {on}", child.table), Takes::Reference(place))

@@ -23,6 +23,8 @@ pub struct Texts {
     pub weigh: Vec<Sql>,
     /// The same for what the database's own foreign keys take.
     pub cascades: Vec<Sql>,
+    /// Columns that children refer to.
+    pub references: usize,
     /// `n`, the reference → `[n, rows]` that went; deepest first.
     pub children: Vec<Step>,
     /// keys, guard, time → `[n]` that went.
@@ -49,11 +51,10 @@ impl Texts {
             }
             texts
         };
-        let mut children = Vec::new();
+        let (mut children, references) = (Vec::new(), references(plan));
         for child in &plan.children {
             if let ([(_, above)], true) = (child.link.as_slice(), child.fate != Fate::Cascade) {
-                let reference = plan.references.iter().position(|field| field.name == *above);
-                let reference = reference.expect("a plan lists every column that a child refers to");
+                let reference = place(&references, above);
                 step(reference, &mut vec![child], &mut children);
             }
         }
@@ -64,13 +65,29 @@ impl Texts {
             cascades: counted(&[Fate::Cascade]),
             children,
             delete: delete(plan),
-            standing: standing(plan),
+            standing: standing(plan, &references),
+            references: references.len(),
             deactivate,
             unmarked,
             values,
             mirrored: mirrored(plan),
         }
     }
+}
+
+/// Columns that children refer to. A plan leaves the locator out, which other ways have at hand anyway.
+fn references(plan: &Plan) -> Vec<Field> {
+    let mut references = plan.references.clone();
+    let refers = |field: &&Field| {
+        plan.children.iter().any(|child| child.link.iter().any(|(_, above)| *above == field.name))
+    };
+    references.extend(plan.locator.iter().filter(refers).cloned());
+    references
+}
+
+fn place(references: &[Field], above: &str) -> usize {
+    let place = references.iter().position(|field| field.name == above);
+    place.expect("a plan lists every column that a configured child refers to")
 }
 
 /// `expression` over `source` as one JSON array.
@@ -149,7 +166,8 @@ fn living(plan: &Plan) -> String {
 }
 
 fn find(plan: &Plan, locked: &str) -> Sql {
-    let references = plan.references.iter().map(|field| format!("p.{}::{TEXT}", field.name));
+    let references = references(plan);
+    let references = references.iter().map(|field| format!("p.{}::{TEXT}", field.name));
     let references = references.collect::<Vec<_>>().join(", ");
     let references = format!("ARRAY[{references}]::{TEXTS} AS refs");
     let source = format!(
@@ -261,9 +279,9 @@ fn delete(plan: &Plan) -> Sql {
 }
 
 /// One part for each table, since a whole reading of one that has no index must not be made for each row.
-fn standing(plan: &Plan) -> Sql {
+fn standing(plan: &Plan, references: &[Field]) -> Sql {
     let mut more = vec!["at".to_owned()];
-    more.extend(names("r", plan.references.len()));
+    more.extend(names("r", references.len()));
     let batch = keys(plan, &more);
     let mut parts = vec![format!(
         "SELECT b.n FROM {batch} JOIN {} AS p ON {}{}",
@@ -273,9 +291,7 @@ fn standing(plan: &Plan) -> Sql {
     )];
     for child in &plan.children {
         if let ([(_, above)], Fate::Delete | Fate::Nullify) = (child.link.as_slice(), child.fate) {
-            let reference = plan.references.iter().position(|field| field.name == *above);
-            let reference =
-                format!("b.r{}", reference.expect("a plan lists every column that a child refers to"));
+            let reference = format!("b.r{}", place(references, above));
             let is = is("c", &child.columns[0], &reference);
             parts.push(format!("SELECT b.n FROM {batch} JOIN {} AS c ON {is}", child.table));
         }

@@ -1,0 +1,115 @@
+//! Repliers: boards that share numbers, terminated listings that stay, and listings that came back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use expunged::sandbox::repliers::ListingKey;
+use expunged::sandbox::{Fault, Repliers, Simulator as _};
+
+use super::{Daemon, folder, heard};
+use crate::support::mirror::{self, HOOK_SECRET, replica, texts, time};
+use crate::support::rig::Rig;
+
+const TARGETS: [&str; 2] = ["replica", "search"];
+const EVENTS: [&str; 3] = ["listing.deleted", "listing.updated", "listing.created"];
+
+async fn scene(folder: &std::path::Path) -> (Daemon, Arc<Repliers>) {
+    let clock = mirror::clock();
+    let (upstream, address) = mirror::repliers(clock.clone()).await;
+    let config = mirror::config(folder, &address, "", "");
+    let daemon = Daemon::serve_at(config, clock).await;
+    for event in EVENTS {
+        upstream.subscribe_known(event, &daemon.hook(&format!("repliers/{event}")));
+    }
+    (daemon, upstream)
+}
+
+async fn rows(folder: &std::path::Path) -> Vec<String> {
+    let query = "SELECT board_id || ':' || mls_number || ':' || active FROM listings ORDER BY 1";
+    texts(&mut replica(folder).await, query).await
+}
+
+#[tokio::test]
+async fn a_number_is_unique_within_its_board_only() {
+    let folder = folder();
+    mirror::seed(folder.path(), &[("W1".into(), time("2024-05-01T00:00:00Z"))], &[]).await;
+    let other =
+        "INSERT INTO listings (board_id, mls_number, updated_at) VALUES (3, 'W1', '2024-05-01T00:00:00Z')";
+    sqlx::raw_sql(other).execute(&mut replica(folder.path()).await).await.unwrap();
+    let (daemon, upstream) = scene(folder.path()).await;
+    for board in [2, 3] {
+        upstream.list_silently(&ListingKey::new(board, "W1"), time("2024-05-02T00:00:00Z"));
+    }
+    upstream.delete(&ListingKey::new(3, "W1"), time("2024-05-16T09:00:00Z"));
+    upstream.deliveries().settled().await;
+    daemon.settled(&TARGETS).await;
+    assert_eq!(rows(folder.path()).await, ["2:W1:1"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn terminated_stays_and_what_was_listed_again_is_not_hit_by_its_old_deletion() {
+    let folder = folder();
+    let at = time("2024-05-01T00:00:00Z");
+    mirror::seed(folder.path(), &[("W1".into(), at), ("W2".into(), at)], &[]).await;
+    let (daemon, upstream) = scene(folder.path()).await;
+    let (first, second) = (ListingKey::new(2, "W1"), ListingKey::new(2, "W2"));
+    upstream.list_silently(&first, at);
+    upstream.list_silently(&second, at);
+    assert!(upstream.terminate(&first, time("2024-05-16T08:00:00Z")));
+    upstream.delete(&second, time("2024-05-16T08:00:00Z"));
+    upstream.deliveries().settled().await;
+    daemon.settled(&TARGETS).await;
+    assert_eq!(rows(folder.path()).await, ["2:W1:0"]);
+
+    // Back upstream, and back in the replica by its importer. Then the deletion is told once more.
+    upstream.list(&second, time("2024-05-16T09:00:00Z"));
+    upstream.deliveries().settled().await;
+    let back =
+        "INSERT INTO listings (board_id, mls_number, updated_at) VALUES (2, 'W2', '2024-05-16T09:00:00Z')";
+    sqlx::raw_sql(back).execute(&mut replica(folder.path()).await).await.unwrap();
+    let old = r#"{"data":{"boardId":2,"mlsNumber":"W2","updatedOn":"2024-05-01T00:00:00.000Z"}}"#;
+    let secret = [("x-hook-secret", HOOK_SECRET)];
+    assert_eq!(daemon.post("repliers/listing.deleted", &secret, old).await, 202);
+    daemon.settled(&TARGETS).await;
+    assert_eq!(rows(folder.path()).await, ["2:W1:0", "2:W2:1"]);
+
+    // A newer update says the same as a new listing; a cancellation by the other field does not.
+    let updated = |states: &str, at: &str| {
+        format!(r#"{{"data":{{"boardId":2,"mlsNumber":"W2","updatedOn":"{at}",{states}}},"previous":{{}}}}"#)
+    };
+    let body = updated(r#""lastStatus":"Pc""#, "2024-05-16T09:10:00Z");
+    assert_eq!(daemon.post("repliers/listing.updated", &secret, &body).await, 202);
+    let late = r#"{"data":{"boardId":2,"mlsNumber":"W2","updatedOn":"2024-05-16T09:05:00.000Z"}}"#;
+    assert_eq!(daemon.post("repliers/listing.deleted", &secret, late).await, 202);
+    daemon.settled(&TARGETS).await;
+    assert_eq!(rows(folder.path()).await, ["2:W1:0", "2:W2:1"], "the update is the newer fact");
+    let body = updated(r#""lastStatus":"New","standardStatus":"Canceled""#, "2024-05-16T09:20:00Z");
+    assert_eq!(daemon.post("repliers/listing.updated", &secret, &body).await, 202);
+    daemon.settled(&TARGETS).await;
+    assert_eq!(rows(folder.path()).await, ["2:W1:0", "2:W2:0"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn i4_a_record_that_leaves_the_feed_between_two_pages_hides_no_other() {
+    const LISTINGS: u32 = 250;
+    let folder = folder();
+    mirror::seed(folder.path(), &[], &[]).await;
+    let (upstream, address) = mirror::repliers(mirror::clock()).await;
+    for number in 1..=LISTINGS {
+        let key = ListingKey::new(2, format!("W{number:03}"));
+        upstream.list_silently(&key, time("2024-05-01T00:00:00Z"));
+        upstream.delete(&key, time(&format!("2024-05-15T10:00:{:02}.{number:03}Z", number / 10)));
+    }
+    // Between the first page and the second, everything behind the first record moves up by one.
+    upstream.faults().script([Fault::Pass, Fault::Shift]);
+    let config = mirror::config(folder.path(), &address, "", "");
+    let source = config.sources.iter().find(|source| source.name == "repliers").unwrap().clone();
+    let rig = Rig::open(config, mirror::clock()).await;
+    let report = rig.parts.reconciler().run(&source, None, &|_, _| {}).await.unwrap();
+    assert_eq!((report.walked.walks, report.walked.records), (2, u64::from(LISTINGS) - 1));
+    let heard = heard(&*rig.parts.store).await.into_iter().flat_map(|heard| heard.notices);
+    let keys: BTreeSet<String> = heard.map(|notice| notice.key.to_string()).collect();
+    assert_eq!(keys.len(), LISTINGS as usize, "the one that left was read before it did");
+}
