@@ -32,9 +32,10 @@ use crate::store::SharedStore;
 use crate::store::sqlite::{OpenOptions, SqliteStore};
 use crate::targets::Target;
 use crate::telemetry::metrics::{Known, Metrics};
-use crate::web::Listener;
 use crate::web::admin::Admin;
+use crate::web::api::Api;
 use crate::web::hooks::Hooks;
+use crate::web::{self, Listener};
 
 /// Connections that wait to be accepted: a burst of one upstream's bulk deletion (500) from several at once. The
 /// kernel caps it (`net.core.somaxconn`, 4,096 by default).
@@ -154,11 +155,15 @@ pub async fn serve(
     let targets = parts.targets().await?;
 
     let mut tasks = Tasks::new(stop.clone());
+    let (progress, folded) = watch::channel(Progress::default());
     let door = Hooks::new(&parts.config, parts.intake.clone(), parts.clock.clone(), parts.metrics.clone())?;
-    listen(&mut tasks, "hooks", hooks, door.router(), &parts, stop.drain.clone());
+    let hooks = listener("hooks", hooks, &parts);
+    listen(&mut tasks, "hooks", hooks, door.router(), &stop);
     let desk = Admin { watched: parts.watched(), metrics: parts.metrics.clone() };
-    listen(&mut tasks, "admin", admin, desk.router(), &parts, stop.drain.clone());
-    carry_out(&mut tasks, &parts, &targets, &stop);
+    let desk = desk.router().merge(api(&parts, &targets, &folded, &stop).router());
+    let admin = listener("admin", admin, &parts).streaming(web::api::streams);
+    listen(&mut tasks, "admin", admin, desk, &stop);
+    carry_out(&mut tasks, &parts, &targets, (progress, folded), &stop);
     gather(&mut tasks, &parts, &stop.drain)?;
     let scheduler = schedule(&mut tasks, &parts, &stop.drain).await?;
 
@@ -184,15 +189,26 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn listen(
-    tasks: &mut Tasks,
-    name: &'static str,
-    socket: TcpListener,
-    router: axum::Router,
-    parts: &Parts,
-    drain: CancellationToken,
-) {
-    let listener = Listener::new(name, socket, &parts.config.server.limits, parts.metrics.clone());
+fn listener(name: &'static str, socket: TcpListener, parts: &Parts) -> Listener {
+    Listener::new(name, socket, &parts.config.server.limits, parts.metrics.clone())
+}
+
+/// What operators' own programs may ask for.
+fn api(parts: &Parts, targets: &[Arc<dyn Target>], folded: &watch::Receiver<Progress>, stop: &Stop) -> Api {
+    let shared = web::api::Shared {
+        store: parts.store.clone(),
+        intake: parts.intake.clone(),
+        clock: parts.clock.clone(),
+        targets: targets.to_vec(),
+        folded: folded.clone(),
+        drain: stop.drain.clone(),
+        holder: parts.holder.clone(),
+    };
+    Api::new(&parts.config, shared)
+}
+
+fn listen(tasks: &mut Tasks, name: &'static str, listener: Listener, router: axum::Router, stop: &Stop) {
+    let drain = stop.drain.clone();
     tasks.spawn(name, async move {
         listener.serve(router, drain).await;
         Ok::<(), std::convert::Infallible>(())
@@ -200,8 +216,13 @@ fn listen(
 }
 
 /// The loops: one that folds and brakes, one that keeps house, one for each target.
-fn carry_out(tasks: &mut Tasks, parts: &Parts, targets: &[Arc<dyn Target>], stop: &Stop) {
-    let (progress, folded) = watch::channel(Progress::default());
+fn carry_out(
+    tasks: &mut Tasks,
+    parts: &Parts,
+    targets: &[Arc<dyn Target>],
+    (progress, folded): (watch::Sender<Progress>, watch::Receiver<Progress>),
+    stop: &Stop,
+) {
     let brake = Brake::new(
         parts.config.brake.clone(),
         parts.store.clone(),

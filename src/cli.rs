@@ -15,6 +15,7 @@ mod sandbox;
 mod send;
 mod sources;
 mod status;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ enum Command {
     Holds(holds::Holds),
     /// Verify or export the journal
     Journal(journal::Journal),
+    /// Make a token for the API, and the lines that let it in
+    Token(token::Token),
     /// Simulate the upstreams, for staging
     Sandbox(sandbox::Sandbox),
 }
@@ -117,6 +120,7 @@ async fn run(cli: Cli) -> ExitCode {
     let result = match command {
         Command::Demo(demo) => demo.run(clock).await,
         Command::Sandbox(sandbox) => sandbox.run(clock).await,
+        Command::Token(token) => token.run(&common.config, common.json),
         command => {
             let config = match Config::load(&common.config, &ProcessEnvironment) {
                 Ok(config) => config,
@@ -146,7 +150,9 @@ async fn with_config(command: Command, context: Context) -> anyhow::Result<ExitC
         Command::Explain(explain) => explain.run(context).await,
         Command::Holds(holds) => holds.run(context).await,
         Command::Journal(journal) => journal.run(context).await,
-        Command::Demo(_) | Command::Sandbox(_) => unreachable!("these need no configuration"),
+        Command::Demo(_) | Command::Sandbox(_) | Command::Token(_) => {
+            unreachable!("these need no configuration")
+        }
     }
 }
 

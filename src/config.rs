@@ -16,6 +16,7 @@ pub mod source;
 mod subscriptions;
 pub mod target;
 mod template;
+pub mod token;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub use secret::Secret;
 pub use source::Source;
 pub use target::Target;
 pub use template::{TemplateFault, signed, template};
+pub use token::{Scope, Token};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,18 +48,20 @@ pub struct Config {
 pub struct Server {
     /// Public listener for webhooks.
     pub hooks: SocketAddr,
-    /// Operator listener: health and metrics.
+    /// Operator listener: health, metrics, and the API for those who have a token.
     pub admin: SocketAddr,
     /// The address under which upstreams call us (`https://hooks.example.com`), needed where a signature
     /// covers the URL.
     pub public_url: Option<String>,
     pub limits: Limits,
+    /// Who may use the operator's API, in the order of their names; nobody if there is none.
+    pub tokens: Vec<Token>,
 }
 
 impl Server {
     /// All addresses: upstreams call from outside.
     pub const HOOKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
-    /// Loopback: the operator's listener asks for no credential.
+    /// Loopback: health, metrics and status ask for no credential.
     pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 }
 

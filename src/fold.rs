@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::domain::{
-    Action, Door, Entity, Event, Key, Seq, Timestamp, Tombstone,
+    Action, Door, Entity, Event, Key, Notice, Seq, Timestamp, Tombstone, TombstoneId,
     event::{Heard, RunEnded, Topology},
     tombstone::{Arrival, Hearing},
 };
@@ -118,6 +118,9 @@ impl Step {
             if let Some(run) = heard.run {
                 fold.run_read(run, counts).await?;
             }
+            if let Some(asked) = &heard.asked {
+                fold.asked(entry.seq, entry.at, asked, &records.ids(&heard.notices)).await?;
+            }
             if !heard.unreadable.is_empty() {
                 fold.unreadable(entry.seq, &heard.source, entry.at, &heard.unreadable).await?;
                 *self.count(heard, NoticeResult::Unreadable) += heard.unreadable.len() as u64;
@@ -217,6 +220,12 @@ impl Records {
         self.tombstones.push((Tombstone::first(self.next_id, arrival), true));
         self.next_id += 1;
         Hearing::New
+    }
+
+    /// The tombstones of notices that were heard, in their order.
+    fn ids(&self, notices: &[Notice]) -> Vec<TombstoneId> {
+        let index = |it: &Notice| self.by_record.get(&(it.entity.clone(), it.key.clone()));
+        notices.iter().filter_map(index).map(|index| self.tombstones[*index].0.id).collect()
     }
 
     async fn save(&self, fold: &mut dyn Fold) -> Result<(), StoreError> {

@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::clock::SharedClock;
-use crate::domain::{Door, Event, Notice, Seq, Timestamp, event::Heard};
+use crate::domain::{
+    Door, Event, Notice, Seq, Timestamp,
+    event::{Asked, Heard},
+};
 use crate::store::{Draft, SharedStore, StoreError};
 
 /// What came through a door at once.
@@ -61,9 +64,14 @@ impl Intake {
         completes: Option<Event>,
     ) -> Result<Vec<Seq>, StoreError> {
         let at = self.clock.now();
-        let mut drafts = vec![draft(at, delivery)];
+        let mut drafts = vec![draft(at, delivery, None)];
         drafts.extend(completes.map(|event| Draft { at, event, body: None }));
         self.append(drafts).await
+    }
+
+    /// Writes the delivery together with the request that it came of.
+    pub async fn record_asked(&self, delivery: Delivery, asked: Asked) -> Result<Seq, StoreError> {
+        self.one(draft(self.clock.now(), delivery, Some(asked))).await
     }
 
     /// Writes several deliveries in one transaction, each as an entry of its own: all of them or none.
@@ -72,12 +80,16 @@ impl Intake {
     /// Nothing was written; see [`StoreError`].
     pub async fn record_all(&self, deliveries: Vec<Delivery>) -> Result<Vec<Seq>, StoreError> {
         let at = self.clock.now();
-        self.append(deliveries.into_iter().map(|delivery| draft(at, delivery)).collect()).await
+        self.append(deliveries.into_iter().map(|delivery| draft(at, delivery, None)).collect()).await
     }
 
     /// Writes an event that is not a notice.
     pub async fn note(&self, event: Event) -> Result<Seq, StoreError> {
-        let seqs = self.append(vec![Draft { at: self.clock.now(), event, body: None }]).await?;
+        self.one(Draft { at: self.clock.now(), event, body: None }).await
+    }
+
+    async fn one(&self, draft: Draft) -> Result<Seq, StoreError> {
+        let seqs = self.append(vec![draft]).await?;
         seqs.first().copied().ok_or_else(|| StoreError::Corrupt("an entry without a number".into()))
     }
 
@@ -92,8 +104,10 @@ impl Intake {
     }
 }
 
-fn draft(at: Timestamp, delivery: Delivery) -> Draft {
+fn draft(at: Timestamp, delivery: Delivery, asked: Option<Asked>) -> Draft {
     let Delivery { source, door, run, notices, unreadable, reason, body } = delivery;
     let sha256 = body.as_ref().map(|raw| hex::encode(Sha256::digest(raw)));
-    Draft { at, event: Event::Heard(Heard { source, door, run, sha256, notices, unreadable, reason }), body }
+    let asked = asked.map(Box::new);
+    let heard = Heard { source, door, run, sha256, notices, unreadable, reason, asked };
+    Draft { at, event: Event::Heard(heard), body }
 }

@@ -6,6 +6,7 @@
 //! nothing of sources and targets, and decides nothing.
 
 pub mod chain;
+mod requests;
 pub mod sqlite;
 mod types;
 
@@ -16,9 +17,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::domain::{
-    Entity, Event, Key, Seq, Timestamp, Tombstone, TombstoneId,
-    event::{Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
+    Entity, Event, Key, Outcome, Seq, Timestamp, Tombstone, TombstoneId,
+    event::{Asked, Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
 };
+pub use requests::*;
 pub use types::*;
 
 /// A store that is shared by everything that needs one.
@@ -34,6 +36,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Busy`] at once when too many requests wait; [`StoreError::Unavailable`] when nothing
     /// can be written, in which case nothing was.
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError>;
+
+    /// Returns once everything that was handed in before is on disk, or will never be: also what nobody waits
+    /// for any more.
+    ///
+    /// # Errors
+    /// As for [`Store::append`].
+    async fn flush(&self) -> Result<(), StoreError>;
 
     /// Entries after `after`, oldest first: at most `entries_max`, ended early past `bytes_max` of bodies.
     async fn entries(&self, after: Seq, entries_max: u32, bytes_max: usize)
@@ -122,6 +131,38 @@ pub trait Store: Send + Sync {
 
     /// Parked tasks, newest first.
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>, StoreError>;
+
+    /// Up to `limit` tombstones behind number `after`, in the order in which they were first heard of.
+    async fn tombstones(
+        &self,
+        entity: Option<&Entity>,
+        after: TombstoneId,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// The request with this receipt.
+    async fn request(&self, receipt: Seq) -> Result<Option<Request>, StoreError>;
+
+    /// The newest request of a token under a key that was read to its end and is younger than `since`.
+    async fn request_again(
+        &self,
+        token: &str,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Option<Request>, StoreError>;
+
+    /// How the records of a request stand, each counted once; `None` is the outcome of those that are not
+    /// settled.
+    async fn request_counts(&self, receipt: Seq) -> Result<Vec<(Option<Outcome>, u64)>, StoreError>;
+
+    /// What became of up to `limit` ids of a request behind place `after`, in their order.
+    async fn request_results(
+        &self,
+        receipt: Seq,
+        after: u64,
+        limit: u32,
+        only: Only,
+    ) -> Result<Vec<RequestResult>, StoreError>;
 }
 
 /// One step of folding. Dropped without [`Fold::commit`], it never happened.
@@ -179,6 +220,15 @@ pub trait Fold: Send {
         source: &str,
         at: Timestamp,
         faults: &[String],
+    ) -> Result<(), StoreError>;
+
+    /// Notes a request, or a part of one, with the tombstones that its notices made or met, in their order.
+    async fn asked(
+        &mut self,
+        seq: Seq,
+        at: Timestamp,
+        asked: &Asked,
+        tombstones: &[TombstoneId],
     ) -> Result<(), StoreError>;
 
     /// Makes the step, and the position that it reached, true.

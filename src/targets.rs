@@ -81,6 +81,27 @@ pub enum TargetError {
     Misconfigured(String),
 }
 
+/// What a removal would do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// As [`Target::apply`] would tell it.
+    pub effect: Effect,
+    /// The rows that would go, by table, the record's own first; empty where a target has no tables.
+    pub tables: Vec<(String, u64)>,
+}
+
+/// What another identifier of a record leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identified {
+    Key(Key),
+    /// No record has it.
+    Nobody,
+    /// More than one record has it.
+    Several,
+    /// The columns cannot hold it exactly, or the record has no key that can be told.
+    Unfit,
+}
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -138,6 +159,34 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// The target could not be asked.
     async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError>;
+
+    /// For each removal, in order, what it would do now. A target that cannot tell a newer record from none
+    /// says that there is none.
+    ///
+    /// # Errors
+    /// The target could not be asked.
+    async fn foresee(&self, removals: &[Removal]) -> Result<Vec<Foreseen>, TargetError> {
+        let foreseen = |rows: u64| {
+            let effect = if rows > 0 { Effect::Removed { rows } } else { Effect::Absent };
+            Foreseen { effect, tables: Vec::new() }
+        };
+        Ok(self.weigh(removals).await?.into_iter().map(foreseen).collect())
+    }
+
+    /// For each identifier, in order, the record of `entity` that has it. `alternate` is the name that the
+    /// configuration gives to this kind of identifier, and each identifier has as many parts as it has columns.
+    ///
+    /// # Errors
+    /// The target could not be asked, or knows no such kind.
+    async fn look_up(
+        &self,
+        entity: &Entity,
+        alternate: &str,
+        identifiers: &[Key],
+    ) -> Result<Vec<Identified>, TargetError> {
+        let _ = identifiers;
+        Err(TargetError::Misconfigured(format!("{entity} has no identifier {alternate:?} here")))
+    }
 
     /// Applies the batch in one commit, and says for each removal, in order, what happened. Applying a batch
     /// again leaves the same contents (I2).

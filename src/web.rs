@@ -4,6 +4,7 @@
 //! waits without end for the head of a request and for its body.
 
 pub mod admin;
+pub mod api;
 pub mod body;
 pub mod capacity;
 pub mod hooks;

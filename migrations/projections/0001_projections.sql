@@ -125,3 +125,27 @@ CREATE TABLE unreadable (
     at     INTEGER NOT NULL,
     faults TEXT    NOT NULL                 -- JSON array of strings
 );
+
+-- Requests for deletions from operators' programs.
+CREATE TABLE requests (
+    id          INTEGER PRIMARY KEY,        -- journal.seq of its first part: the receipt
+    token       TEXT    NOT NULL,
+    key         TEXT,                       -- SHA-256 of the key under which a repeat is recognised
+    at          INTEGER NOT NULL,
+    fingerprint TEXT,                       -- of all that was asked; NULL until it was read to its end
+    received    INTEGER,
+    refused     INTEGER
+);
+CREATE INDEX requests_by_key ON requests (token, key, id) WHERE key IS NOT NULL;
+
+-- The ids of a request, in their order, and what they led to.
+CREATE TABLE asked (
+    request   INTEGER NOT NULL,
+    place     INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,             -- journal.seq of the part
+    tombstone INTEGER,                      -- NULL: it became no notice, and the rest says why
+    outcome   TEXT,
+    code      TEXT,
+    message   TEXT,
+    PRIMARY KEY (request, place)
+) WITHOUT ROWID;

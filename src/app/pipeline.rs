@@ -87,20 +87,22 @@ impl Pipeline {
     /// Folds what there is, in so many steps that the brake need not wait long, then brakes once; whether there
     /// may be more to do at once.
     async fn round(&mut self, standing: &mut Standing) -> Result<bool, StoreError> {
-        let (mut more, mut heard) = (true, false);
+        let (mut more, mut heard, mut quiet) = (true, false, true);
         for _ in 0..STEPS_MAX {
             let folded = fold::step(&self.store, standing.position).await?;
             standing.position = Some(folded.position);
             self.count(&folded).await?;
             self.reached(&folded);
             heard |= !folded.heard.is_empty();
+            quiet &= folded.entries == 0;
             more = folded.more;
             if !more {
                 break;
             }
         }
         // Most entries tell of batches: looking for something to decide on would cost each of them a question.
-        if heard || standing.undecided {
+        // A scan that finds nothing does look: a command beside the daemon may have folded what it heard by itself.
+        if heard || standing.undecided || quiet {
             let folded = standing.position.unwrap_or_default().seq;
             // Before the end, the last decision may not be folded, and the brake not have looked.
             standing.undecided = self.brake.step(folded).await?.is_some() || more;

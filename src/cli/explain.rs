@@ -67,7 +67,9 @@ fn words(event: &Event, entity: &Entity, key: &Key, id: Option<i64>) -> Option<S
             let notice = heard.notices.iter().find(|it| it.entity == *entity && it.key == *key)?;
             let action = serde_json::to_value(notice.action).ok()?;
             let at = notice.evidence.time().map_or(String::new(), |at| format!(", upstream time {at}"));
-            let reason = heard.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+            let by = heard.asked.as_ref().map(|asked| format!("asked by {}", asked.by));
+            let reason = by.into_iter().chain(heard.reason.clone()).collect::<Vec<_>>().join(": ");
+            let reason = if reason.is_empty() { reason } else { format!(" ({reason})") };
             let action = action.as_str().unwrap_or_default().to_owned();
             Some(format!("heard by {} from {}: {action}{at}{reason}", heard.door.as_str(), heard.source))
         }

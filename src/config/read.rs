@@ -14,6 +14,7 @@ mod secrets;
 mod source;
 mod subscriptions;
 mod target;
+mod token;
 mod values;
 
 use std::cell::{Cell, RefCell};

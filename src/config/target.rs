@@ -39,6 +39,27 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Other identifiers of an entity that can be looked up here: their columns, by their names.
+    #[must_use]
+    pub fn alternates(&self, entity: &Entity) -> &BTreeMap<String, Vec<String>> {
+        static NONE: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        match &self.kind {
+            Kind::Sql(sql) => sql.entities.get(entity).map_or(&NONE, |table| &table.alternates),
+            Kind::Tantivy(_) => &NONE,
+        }
+    }
+
+    /// Parts of an entity's key, as far as they can be told from here.
+    #[must_use]
+    pub fn key_parts(&self, entity: &Entity) -> Option<usize> {
+        match &self.kind {
+            Kind::Sql(sql) => sql.entities.get(entity).map(|table| table.key.len()),
+            Kind::Tantivy(_) => None,
+        }
+    }
+}
+
 /// A replica in a SQL database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sql {
@@ -81,6 +102,8 @@ pub struct Table {
     pub table: String,
     /// Columns of the key, in the order of the key's parts.
     pub key: Vec<String>,
+    /// Other identifiers by which an operator's program may name a record: their columns, by their names.
+    pub alternates: BTreeMap<String, Vec<String>>,
     /// The upstream's modification time of a row.
     pub guard: Option<Guard>,
     /// `None`: the row is deleted. Otherwise this column gets the time of the deletion, unless it has one.
@@ -88,6 +111,11 @@ pub struct Table {
     /// Columns that a deactivation sets, with their values; empty: deactivations don't concern this table.
     pub deactivate: Vec<(String, Value)>,
     pub children: Vec<Child>,
+}
+
+impl Table {
+    /// What names a record by its key, beside the names of `alternates`.
+    pub const BY_KEY: &str = "key";
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -51,6 +51,50 @@ pub struct Heard {
     /// An operator's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The request of an operator's program that this is, or is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
+}
+
+/// A request for deletions, or a part of a long one: all that its answer is made from, also when it is asked
+/// again. Written with the notices that it became, so that neither is ever there without the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The entry that the request began with, whose number is its receipt; `None`: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Seq>,
+    /// Name of the token that asked.
+    pub by: String,
+    /// SHA-256 of the key under which a repeat is recognised, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where each of the notices stood in the request, from 1: place in a list, or line of an upload.
+    pub places: Vec<u64>,
+    /// What of it became no notice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refusal>,
+    /// Stands in the last part only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<AskedEnd>,
+}
+
+/// Why something in a request became no notice. Holds nothing of what was written there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub place: u64,
+    pub outcome: Outcome,
+    pub code: String,
+    pub message: String,
+}
+
+/// What is known of a request once it was read to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedEnd {
+    /// SHA-256 of all that was asked, hex: tells a repeat from another request under the same key.
+    pub fingerprint: String,
+    /// Ids, refused ones included.
+    pub received: u64,
+    pub refused: u64,
 }
 
 /// A tombstone's fact, named by the journal entry that made it.

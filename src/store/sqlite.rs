@@ -13,6 +13,7 @@ mod fold;
 mod journal;
 mod open;
 mod read;
+mod requests;
 mod rows;
 mod script;
 mod tail;
@@ -30,10 +31,10 @@ pub use open::OpenOptions;
 pub use writer::Writer;
 
 use super::{
-    Draft, Entry, Fold, Health, Hold, OpenBatch, Parked, Position, Queue, Removed, Run, Store, StoreError,
-    Story, Tally, Task,
+    Draft, Entry, Fold, Health, Hold, Listed, Only, OpenBatch, Parked, Position, Queue, Removed, Request,
+    RequestResult, Run, Store, StoreError, Story, Tally, Task,
 };
-use crate::domain::{Entity, Key, Seq, Timestamp};
+use crate::domain::{Entity, Key, Outcome, Seq, Timestamp, TombstoneId};
 
 /// A store in two SQLite files.
 #[derive(Debug)]
@@ -81,6 +82,10 @@ impl From<sqlx::Error> for StoreError {
 impl Store for SqliteStore {
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
         writer::append(&self.appends, drafts).await
+    }
+
+    async fn flush(&self) -> Result<(), StoreError> {
+        writer::flush(&self.appends).await
     }
 
     async fn entries(
@@ -207,5 +212,41 @@ impl Store for SqliteStore {
 
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>, StoreError> {
         read::parked(&self.projections, limit).await
+    }
+
+    async fn tombstones(
+        &self,
+        entity: Option<&Entity>,
+        after: TombstoneId,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        requests::tombstones(&self.projections, entity, after, limit).await
+    }
+
+    async fn request(&self, receipt: Seq) -> Result<Option<Request>, StoreError> {
+        requests::request(&self.projections, receipt).await
+    }
+
+    async fn request_again(
+        &self,
+        token: &str,
+        key: &str,
+        since: Timestamp,
+    ) -> Result<Option<Request>, StoreError> {
+        requests::again(&self.projections, token, key, since).await
+    }
+
+    async fn request_counts(&self, receipt: Seq) -> Result<Vec<(Option<Outcome>, u64)>, StoreError> {
+        requests::counts(&self.projections, receipt).await
+    }
+
+    async fn request_results(
+        &self,
+        receipt: Seq,
+        after: u64,
+        limit: u32,
+        only: Only,
+    ) -> Result<Vec<RequestResult>, StoreError> {
+        requests::results(&self.projections, receipt, after, limit, only).await
     }
 }

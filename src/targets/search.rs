@@ -22,7 +22,7 @@ use tantivy::Term;
 
 use self::index::{OpenIndex, SearchIndex};
 use self::probe::{Found, Wanted};
-use super::{Batch, Effect, Finding, RecordFailure, Removal, Target, TargetError};
+use super::{Batch, Effect, Finding, Foreseen, RecordFailure, Removal, Target, TargetError};
 use crate::config::target::{Document, Tantivy};
 use crate::domain::{Action, Entity};
 
@@ -129,6 +129,23 @@ impl Target for TantivyTarget {
             let open = index.current()?;
             let named = names(open, &removals);
             Ok(rows(&named, &look(open, &named)?))
+        })
+        .await
+    }
+
+    async fn foresee(&self, removals: &[Removal]) -> Result<Vec<Foreseen>, TargetError> {
+        let removals = removals.to_vec();
+        self.with_index(move |index| {
+            let open = index.current()?;
+            let named = names(open, &removals);
+            let found = look(open, &named)?;
+            let rows = rows(&named, &found);
+            let told = named.iter().zip(&found).zip(rows);
+            let foreseen = told.map(|((named, found), rows)| Foreseen {
+                effect: effect(named, *found, rows, &HashSet::new()),
+                tables: if rows > 0 { vec![("documents".to_owned(), rows)] } else { Vec::new() },
+            });
+            Ok(foreseen.collect())
         })
         .await
     }

@@ -5,6 +5,7 @@
 //! `words`. Connecting is lazy, and a connection that failed is replaced, so that a database that is down
 //! when the daemon starts delays its own deletions and nothing else.
 
+mod alternates;
 mod apply;
 mod catalogue;
 mod check;
@@ -23,7 +24,7 @@ mod way;
 mod words;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeFrom};
 use std::sync::PoisonError;
 
 use async_trait::async_trait;
@@ -31,11 +32,12 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Batch, Effect, Finding, Removal, Target, TargetError};
+use super::{Batch, Effect, Finding, Foreseen, Identified, Removal, Target, TargetError};
 use crate::config;
 use crate::config::target::{Child, Table};
-use crate::domain::Entity;
-use apply::Prepared;
+use crate::domain::{Entity, Key};
+use alternates::Alternates;
+use apply::{Planned, Prepared};
 use catalogue::Catalogue;
 use pace::{Pace, Stride};
 use plan::Plan;
@@ -71,6 +73,7 @@ pub struct SqlTarget {
 struct Open {
     session: Box<dyn Session>,
     prepared: Prepared,
+    alternates: Alternates,
     stride: Stride,
 }
 
@@ -117,23 +120,24 @@ impl SqlTarget {
         }
         let mut session = self.place.open().await?;
         let catalogue = session.catalogue(&self.names()).await?;
-        let mut prepared = Prepared::new();
-        for (number, (entity, table)) in self.entities.iter().enumerate() {
-            let plan = Plan::make(table, &catalogue).map(|plan| {
-                let way = session.way(&plan, number);
-                (plan, way)
-            });
-            if let Ok((_, way)) = &plan {
-                for sql in way.create() {
-                    session.create(sql).await?;
-                }
+        let (mut prepared, mut alternates) = (Prepared::new(), Alternates::new());
+        let mut numbers = 0..;
+        for (entity, table) in &self.entities {
+            let plan = Plan::make(table, &catalogue);
+            for name in table.alternates.keys() {
+                let by_it = match &plan {
+                    Ok(plan) => plan.alternates[name].clone().map(|fields| alternates::plan(plan, &fields)),
+                    Err(reason) => Err(reason.clone()),
+                };
+                let planned = planned(&mut *session, by_it, &mut numbers).await?;
+                alternates.insert((entity.clone(), name.clone()), planned);
             }
-            prepared.insert(entity.clone(), plan);
+            prepared.insert(entity.clone(), planned(&mut *session, plan, &mut numbers).await?);
         }
         let mut plans = prepared.values().flatten();
         session.foreign_keys(!plans.all(|(plan, _)| plan.covered)).await?;
         self.tell_changes(catalogue);
-        Ok(Open { session, prepared, stride: Stride::default() })
+        Ok(Open { session, prepared, alternates, stride: Stride::default() })
     }
 
     /// A migration that deletions go on after is worth a line in the log: they may mean something else now.
@@ -147,7 +151,7 @@ impl SqlTarget {
     }
 
     async fn paced(&self, open: &mut Open, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
-        let Open { session, prepared, stride } = open;
+        let Open { session, prepared, stride, .. } = open;
         let Some(pace) = &self.pace else {
             return apply::apply(&mut **session, prepared, &batch.removals).await;
         };
@@ -174,6 +178,23 @@ impl SqlTarget {
         }
         Some(result)
     }
+}
+
+/// Readies the way to carry a plan out; each has a number of its own.
+async fn planned(
+    session: &mut dyn Session,
+    plan: Result<Plan, String>,
+    numbers: &mut RangeFrom<usize>,
+) -> Result<Result<Planned, String>, TargetError> {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let way = session.way(&plan, numbers.next().unwrap_or_default());
+    for sql in way.create() {
+        session.create(sql).await?;
+    }
+    Ok(Ok((plan, way)))
 }
 
 #[async_trait]
@@ -207,6 +228,35 @@ impl Target for SqlTarget {
         loop {
             let mut open = self.take(&mut slot).await?;
             let result = apply::weigh(&mut *open.session, &open.prepared, removals).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
+    }
+
+    async fn foresee(&self, removals: &[Removal]) -> Result<Vec<Foreseen>, TargetError> {
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let result = apply::foresee(&mut *open.session, &open.prepared, removals).await;
+            if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
+                return result;
+            }
+        }
+    }
+
+    async fn look_up(
+        &self,
+        entity: &Entity,
+        alternate: &str,
+        identifiers: &[Key],
+    ) -> Result<Vec<Identified>, TargetError> {
+        let (mut slot, mut tries) = (self.open.lock().await, TRIES);
+        loop {
+            let mut open = self.take(&mut slot).await?;
+            let Open { session, alternates, .. } = &mut open;
+            let result =
+                alternates::look_up(&mut **session, alternates, entity, alternate, identifiers).await;
             if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
                 return result;
             }

@@ -13,8 +13,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission::Admission;
+use admission::{Admission, Streams};
 use axum::Router;
+use axum::http::request::Parts;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +48,7 @@ pub struct Listener {
     socket: TcpListener,
     limits: Limits,
     metrics: Arc<Metrics>,
+    streams: Streams,
 }
 
 /// How a listener ended.
@@ -72,17 +74,26 @@ impl Listener {
                  (LimitNOFILE= in the systemd unit, ulimit -n in a shell)"
             );
         }
-        Self { name, socket, limits: Limits { connections_max, ..limits.clone() }, metrics }
+        let limits = Limits { connections_max, ..limits.clone() };
+        Self { name, socket, limits, metrics, streams: |_| false }
+    }
+
+    /// Hands the bodies of these requests over as they come: the application bounds their size and their time.
+    #[must_use]
+    pub fn streaming(self, streams: fn(&Parts) -> bool) -> Self {
+        Self { streams, ..self }
     }
 
     /// Serves `app` until `shutdown`, then lets open requests end within `limits.drain_timeout`.
     ///
-    /// `app` gets requests with their whole body in memory, of at most `limits.body_bytes_max`; everything
+    /// `app` gets requests with their whole body in memory, of at most `limits.body_bytes_max`, but for those
+    /// that it streams; everything
     /// that breaks a limit is answered before it (431, 413, 408, 400, 503).
     pub async fn serve(self, app: Router, shutdown: CancellationToken) -> Drained {
-        let Self { name, socket, limits, metrics } = self;
+        let Self { name, socket, limits, metrics, streams } = self;
         let protocols = Arc::new(protocols());
-        let admission = Arc::new(Admission::new(name, app, limits.clone(), Arc::clone(&metrics)));
+        let admission = Admission::new(name, app, limits.clone(), Arc::clone(&metrics), streams);
+        let admission = Arc::new(admission);
         let mut open = JoinSet::new();
         let mut failing = false;
         loop {

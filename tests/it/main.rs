@@ -8,6 +8,7 @@ mod arrows;
 mod beside;
 mod brake;
 mod crash_points;
+mod deletions;
 mod deploy;
 mod disk_full;
 mod door;

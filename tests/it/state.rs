@@ -42,6 +42,7 @@ fn heard(text: &str, at: Timestamp) -> Draft {
         notices: vec![notice(&listing(text), Action::Delete, at)],
         unreadable: vec![],
         reason: None,
+        asked: None,
     };
     Draft { at, event: Event::Heard(heard), body: Some(Bytes::from(text.to_owned())) }
 }

@@ -23,6 +23,7 @@ pub(super) fn config(reader: &Reader<'_>, config: &Config) {
             }
         }
         templates(reader, target);
+        alternates(reader, config, target);
     }
     covered(reader);
     places(reader, config);
@@ -203,6 +204,22 @@ fn named_parts(template: &Template) -> BTreeSet<usize> {
 fn all_parts(parts: usize) -> String {
     let parts: Vec<String> = (0..parts).map(|part| format!("{{{part}}}")).collect();
     format!("{:?}", parts.join(":"))
+}
+
+/// An identifier that two targets can look up could lead to two records.
+fn alternates(reader: &Reader<'_>, config: &Config, target: &Target) {
+    let Kind::Sql(sql) = &target.kind else { return };
+    for (entity, table) in &sql.entities {
+        for name in table.alternates.keys() {
+            let before = config.targets.iter().take_while(|other| other.name != target.name);
+            let mut before = before.filter(|other| other.alternates(entity).contains_key(name));
+            if let Some(first) = before.next() {
+                let base = KeyPath::of(&["targets", &target.name, "entities", entity.as_str()]);
+                let what = format!("is looked up in targets.{} already", first.name);
+                reader.fault(&base.key("alternates").key(name), what, "leave it out in one of the two");
+            }
+        }
+    }
 }
 
 /// `{0}{1}` gives ("1", "23") and ("12", "3") one name.

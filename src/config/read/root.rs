@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::{Brake, Config, Limits, Log, LogFormat, LogLevel, Server, Source, State, Target};
-use super::{Field, Section, check, source, target};
+use super::{Field, Section, check, source, target, token};
 
 const MODES: [(&str, bool); 2] = [("on", true), ("off", false)];
 
@@ -65,6 +65,7 @@ fn server(section: &Section<'_>) -> Server {
         admin,
         public_url: section.optional("public_url", Field::url),
         limits: section.table("limits", |section| Some(limits(section))).unwrap_or_default(),
+        tokens: section.or("tokens", Vec::new(), token::tokens),
     }
 }
 

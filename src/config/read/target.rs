@@ -132,13 +132,30 @@ fn table(section: &Section<'_>) -> Option<Table> {
     let name = section.required("table", "name the table, like table = \"listings\"", Field::name);
     let mend = "name the columns of the key, like key = [\"board_id\", \"mls_number\"]";
     let key = section.required("key", mend, columns);
+    let alternates = section.or("alternates", BTreeMap::new(), alternates);
     let guard = section.optional("guard", |field| guard(field, "column"));
     let guard = guard.map(|(column, format)| Guard { column, format });
     let deleted_at = section.optional("deleted_at", Field::name);
     let deactivate = section.or("deactivate", Vec::new(), assignments);
     let children = section.or("children", Vec::new(), |field| children(field, 1));
     check_writes(section, key.as_deref().unwrap_or_default(), deleted_at.as_deref(), &deactivate);
-    Some(Table { table: name?, key: key?, guard, deleted_at, deactivate, children })
+    Some(Table { table: name?, key: key?, alternates, guard, deleted_at, deactivate, children })
+}
+
+/// The columns of each other identifier, one or several.
+fn alternates(field: &Field<'_>) -> Option<BTreeMap<String, Vec<String>>> {
+    let alternates: Vec<_> = field
+        .entries()?
+        .into_iter()
+        .map(|(name, field)| {
+            field.check_own_name(name);
+            if name == Table::BY_KEY {
+                return field.fault("has the name of the key itself", "give the identifier another name");
+            }
+            Some((name.to_owned(), columns(&field)?))
+        })
+        .collect();
+    alternates.into_iter().collect()
 }
 
 fn columns(field: &Field<'_>) -> Option<Vec<String>> {

@@ -143,7 +143,8 @@ fn plain(path: &str) -> String {
     }
     let mut steps: Vec<&str> = path.split('.').collect();
     for index in 1..steps.len() {
-        let free = ["sources", "targets", "entities", "events", "headers"].contains(&steps[index - 1]);
+        let free = ["sources", "targets", "entities", "events", "headers", "tokens", "alternates"]
+            .contains(&steps[index - 1]);
         if free && !steps[index].is_empty() {
             steps[index] = "*";
         }

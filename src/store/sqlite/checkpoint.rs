@@ -4,9 +4,11 @@
 //! connection of its own moves almost all of it while the writer goes on, and the writer moves the few pages
 //! that came in meanwhile: only what is moved to the last page lets the WAL begin anew.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 
 /// Bytes that are written before the WAL is moved: seldom enough that its syncs do not count, often enough that
 /// what must be read again after a crash stays small.
@@ -19,50 +21,50 @@ const FEW_PAGES: i64 = 64;
 const PASSES_MAX: usize = 3;
 const PASS: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
-/// What is to be moved, and who is at it.
+/// What the two agree on.
 #[derive(Debug, Default)]
 pub(super) struct Checkpoint {
-    written: u64,
-    moving: Option<JoinHandle<()>>,
+    due: Notify,
+    /// Almost all is moved: the rest is the writer's.
+    nearly: AtomicBool,
 }
 
 impl Checkpoint {
-    /// After each commit of the writer, with the bytes of its entries. A failure is no harm: the WAL grows, and
-    /// the next commit finds it so.
-    pub async fn committed(
-        &mut self,
-        bytes: u64,
-        options: &SqliteConnectOptions,
-        writer: &mut SqliteConnection,
-    ) {
-        self.written += bytes + COMMIT_BYTES;
-        match &self.moving {
-            Some(moving) if moving.is_finished() => {
-                self.moving = None;
-                match pass(writer).await {
-                    Ok(_) => self.written = 0,
-                    Err(error) => tracing::debug!(%error, "the journal's WAL was not moved to its end"),
-                }
+    /// After each commit of the writer, which has written so many bytes of entries since the WAL was moved last;
+    /// how many that are now. A failure is no harm: the WAL grows, and the next commit finds it so.
+    pub async fn committed(&self, written: u64, bytes: u64, writer: &mut SqliteConnection) -> u64 {
+        let written = written + bytes + COMMIT_BYTES;
+        if self.nearly.swap(false, Ordering::AcqRel) {
+            match pass(writer).await {
+                Ok(_) => return 0,
+                Err(error) => tracing::debug!(%error, "the journal's WAL was not moved to its end"),
             }
-            None if self.written >= MOVED_BYTES => self.moving = Some(tokio::spawn(most(options.clone()))),
-            _ => {}
+        } else if written >= MOVED_BYTES {
+            self.due.notify_one();
+        }
+        written
+    }
+
+    /// Moves almost all of the WAL whenever it is due, beside the writer and as long as that runs.
+    pub async fn run(&self, options: &SqliteConnectOptions) {
+        loop {
+            self.due.notified().await;
+            match most(options).await {
+                Ok(()) => self.nearly.store(true, Ordering::Release),
+                Err(error) => tracing::debug!(%error, "the journal's WAL was not moved into its file"),
+            }
         }
     }
 }
 
-async fn most(options: SqliteConnectOptions) {
-    let moved = async {
-        let mut connection = options.connect().await?;
-        for _ in 0..PASSES_MAX {
-            if pass(&mut connection).await? <= FEW_PAGES {
-                break;
-            }
+async fn most(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    for _ in 0..PASSES_MAX {
+        if pass(&mut connection).await? <= FEW_PAGES {
+            break;
         }
-        connection.close().await
-    };
-    if let Err(error) = moved.await {
-        tracing::debug!(%error, "the journal's WAL was not moved into its file");
     }
+    connection.close().await
 }
 
 /// Moves what can be moved; the pages that are left.

@@ -11,10 +11,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::decide::whole;
 use super::rows::{action_text, json, tombstone};
 use super::script::Script;
-use super::{bulk, decide};
+use super::{bulk, decide, requests};
 use crate::domain::{
     Action, Entity, Key, Seq, Timestamp, Tombstone, TombstoneId,
-    event::{Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
+    event::{Asked, Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
 };
 use crate::store::{Fold, Position, RunCounts, StoreError};
 
@@ -288,6 +288,17 @@ impl Fold for SqliteFold {
         let faults = json(faults)?;
         self.changing().await?.push(UNREADABLE).bind(seq).bind(source).bind(at.micros()).bind(faults);
         Ok(())
+    }
+
+    async fn asked(
+        &mut self,
+        seq: Seq,
+        at: Timestamp,
+        asked: &Asked,
+        tombstones: &[TombstoneId],
+    ) -> Result<(), StoreError> {
+        let (connection, script) = self.projector.open()?;
+        requests::asked(connection, script, (seq, at), asked, tombstones).await
     }
 
     async fn commit(mut self: Box<Self>, position: Position) -> Result<(), StoreError> {

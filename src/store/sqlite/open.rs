@@ -178,6 +178,8 @@ async fn empty(projections: &mut SqliteConnection) -> Result<(), StoreError> {
         "DELETE FROM runs",
         "DELETE FROM checkpoints",
         "DELETE FROM unreadable",
+        "DELETE FROM requests",
+        "DELETE FROM asked",
     ] {
         sqlx::query(statement).execute(&mut *transaction).await?;
     }

@@ -23,6 +23,11 @@ pub fn action(text: &str) -> Result<Action, StoreError> {
     }
 }
 
+/// A count as the database has it; never negative there.
+pub fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
 pub fn key(text: &str) -> Result<Key, StoreError> {
     Key::from_canonical(text).map_err(|fault| StoreError::Corrupt(format!("key {text:?}: {fault}")))
 }

@@ -54,7 +54,9 @@ pub struct Writer {
     connection: Option<SqliteConnection>,
     /// The newest entry, if nobody else has appended since.
     head: Option<Position>,
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
+    /// Bytes since the WAL was moved last.
+    written: u64,
     tail: Arc<Tail>,
     requests: mpsc::Receiver<Append>,
     health: watch::Sender<Health>,
@@ -75,7 +77,8 @@ pub(super) fn new(
             options,
             connection: None,
             head: None,
-            checkpoint: Checkpoint::default(),
+            checkpoint: Arc::default(),
+            written: 0,
             tail,
             requests,
             health,
@@ -88,9 +91,17 @@ pub(super) async fn append(
     drafts: Vec<Draft>,
 ) -> Result<Vec<Seq>, StoreError> {
     if drafts.is_empty() {
-        // The last row brings the commit along: without one, the transaction would stay open.
         return Ok(vec![]);
     }
+    hand_in(appends, drafts).await
+}
+
+/// Comes to its turn behind what was handed in before.
+pub(super) async fn flush(appends: &mpsc::Sender<Append>) -> Result<(), StoreError> {
+    hand_in(appends, vec![]).await.map(|_| ())
+}
+
+async fn hand_in(appends: &mpsc::Sender<Append>, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
     let (answer, answered) = oneshot::channel();
     appends.try_send(Append { drafts, answer }).map_err(|error| match error {
         TrySendError::Full(_) => StoreError::Busy,
@@ -105,7 +116,15 @@ fn stopped() -> StoreError {
 
 impl Writer {
     /// Runs until every store that hands in is gone, and everything handed in is answered.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let (checkpoint, options) = (Arc::clone(&self.checkpoint), self.options.clone());
+        tokio::select! {
+            () = self.write_all() => {}
+            () = checkpoint.run(&options) => {}
+        }
+    }
+
+    async fn write_all(mut self) {
         let mut requests = Vec::with_capacity(COMMIT_REQUESTS_MAX);
         loop {
             let healthy = *self.health.borrow() == Health::Writable;
@@ -134,6 +153,18 @@ impl Writer {
     }
 
     async fn commit(&mut self, requests: &mut Vec<Append>) {
+        if requests.iter().all(|request| request.drafts.is_empty()) {
+            // The last row brings the commit along: without one, a transaction would stay open. That nothing was
+            // to be written says nothing of whether it could be.
+            if *self.health.borrow() != Health::Writable {
+                let result = self.probe().await;
+                self.note(result.as_ref().err());
+            }
+            for Append { answer, .. } in requests.drain(..) {
+                answer.send(Ok(vec![])).ok();
+            }
+            return;
+        }
         let result = self.write(requests).await;
         self.note(result.as_ref().err());
         match result {
@@ -148,7 +179,7 @@ impl Writer {
                     answer.send(Ok(seqs.collect())).ok();
                 }
                 if let Some(connection) = &mut self.connection {
-                    self.checkpoint.committed(bytes, &self.options, connection).await;
+                    self.written = self.checkpoint.committed(self.written, bytes, connection).await;
                 }
             }
             Err(error) => {

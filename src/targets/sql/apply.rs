@@ -5,6 +5,8 @@
 //! or a view can contradict. How rows are found and taken is the dialect's `way`; who is found, judged and
 //! told is decided here.
 
+mod foresee;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::guard::{self, Verdict};
@@ -19,6 +21,8 @@ use crate::targets::{Effect, RecordFailure, Removal, TargetError};
 /// How often a batch is begun again without records that would not go. Each round names all of them, so
 /// that a further round means that one record's removal brought another one back.
 const ROUNDS_MAX: usize = 3;
+
+pub use foresee::foresee;
 
 /// A plan and the way to carry it out.
 pub type Planned = (Plan, Box<dyn Way>);

@@ -18,6 +18,7 @@ pub fn findings(target: &str, entities: &BTreeMap<Entity, Table>, catalogue: &Ca
         let place = format!("targets.{target}.entities.{entity}");
         let Some(relation) = report.relation(&place, "table", &table.table, catalogue) else { continue };
         key(&mut report, &format!("{place}.key"), relation, &table.key);
+        alternates(&mut report, &format!("{place}.alternates"), relation, &table.alternates);
         guard(&mut report, &format!("{place}.guard"), relation, table.guard.as_ref());
         marks(&mut report, &place, relation, table);
         triggers(&mut report, &place, relation);
@@ -177,6 +178,35 @@ fn key(report: &mut Report, place: &str, relation: &Relation, key: &[String]) {
 
 fn exact(index: &Index) -> bool {
     index.columns.iter().all(|(_, collation)| collation == Index::BYTES)
+}
+
+fn alternates(
+    report: &mut Report,
+    place: &str,
+    relation: &Relation,
+    alternates: &BTreeMap<String, Vec<String>>,
+) {
+    for (name, columns) in alternates {
+        let place = format!("{place}.{name}");
+        for column in columns {
+            let Some(column) = report.column(&place, relation, column) else { continue };
+            if matches!(column.affinity, Affinity::Real | Affinity::Blob) {
+                report.fault(
+                    &place,
+                    format!("column {:?} has no exact type: nothing is ever found by it", column.name),
+                    "declare it INTEGER or TEXT",
+                );
+            }
+        }
+        let there = columns.iter().all(|column| relation.column(column).is_some());
+        if there && columns.iter().all(|column| !relation.indexed(column)) {
+            report.warning(
+                &place,
+                "no index begins with any of its columns: each look-up reads the whole table".to_owned(),
+                "create an index on them",
+            );
+        }
+    }
 }
 
 fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&Guard>) {

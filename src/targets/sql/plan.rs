@@ -4,6 +4,8 @@
 //! Made anew whenever the schema changes. A plan that would delete by guesswork is not made: the reason is
 //! given instead, for a person.
 
+use std::collections::BTreeMap;
+
 use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind, Typed};
 use super::coverage;
 use crate::config::target::{Child, OnDelete, Table, Value};
@@ -12,10 +14,14 @@ use crate::domain::timestamp::TimeFormat;
 /// Names in a plan are quoted, and exist.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The table's own name, for people.
+    pub name: String,
     pub table: String,
     /// What a statement on the table calls one of its rows.
     pub row: String,
     pub key: Vec<Field>,
+    /// Other identifiers of a record by their names, or what is wrong with one: deletions by key go on.
+    pub alternates: BTreeMap<String, Result<Vec<Field>, String>>,
     /// The shortest way to a row: its row number, or else its key.
     pub locator: Vec<Field>,
     /// Columns of the table that children refer to, unless it is the locator.
@@ -40,6 +46,8 @@ pub struct Field {
 /// A table whose rows belong to rows above it.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// The table's own name, for people.
+    pub name: String,
     pub table: String,
     /// (column here, column above)
     pub link: Vec<(String, String)>,
@@ -67,6 +75,22 @@ impl Fate {
 }
 
 impl Plan {
+    /// The tables whose rows go with a row, its own first, for people: one for each place in the tree.
+    #[must_use]
+    pub fn tables(&self) -> Vec<&str> {
+        fn below<'a>(nodes: &'a [Node], tables: &mut Vec<&'a str>) {
+            for node in nodes {
+                if node.fate.goes() {
+                    tables.push(&node.name);
+                }
+                below(&node.children, tables);
+            }
+        }
+        let mut tables = vec![self.name.as_str()];
+        below(&self.children, &mut tables);
+        tables
+    }
+
     /// # Errors
     /// Says what of the configuration the database does not have, or how the two contradict each other.
     pub fn make(table: &Table, catalogue: &Catalogue) -> Result<Self, String> {
@@ -98,7 +122,13 @@ impl Plan {
                 references.push(field);
             }
         }
+        let alternates = table.alternates.iter().map(|(name, columns)| {
+            let fields = columns.iter().map(|column| field(relation, column));
+            (name.clone(), fields.collect::<Result<Vec<_>, _>>())
+        });
         Ok(Self {
+            alternates: alternates.collect(),
+            name: relation.name.clone(),
             table: relation.sql.clone(),
             row: (catalogue.ways.quote)(&relation.name),
             locator,
@@ -176,6 +206,7 @@ fn nodes(
                 let above = above.collect::<Result<Vec<_>, _>>()?;
                 let names = columns.iter().zip(above);
                 made.push(Node {
+                    name: relation.name.clone(),
                     table: relation.sql.clone(),
                     link: names.map(|(here, above)| (here.name.clone(), above.name)).collect(),
                     columns,
@@ -223,6 +254,7 @@ fn node(
         OnDelete::Keep => Fate::Keep,
     };
     Ok(Node {
+        name: relation.name.clone(),
         table: relation.sql.clone(),
         link: vec![(here.name.clone(), above.name)],
         columns: vec![here],

@@ -25,17 +25,33 @@ impl Way for Statements {
         &self,
         session: &mut dyn Session,
         wanted: &[Wanted],
-        _: Access,
+        access: Access,
     ) -> Result<Vec<Found>, TargetError> {
         for sql in &self.empty {
             session.run(sql, Vec::new()).await?;
         }
         load(self, session, wanted).await?;
         session.run(&self.find, Vec::new()).await?;
+        if access == Access::Read {
+            let found: Vec<(usize, u64, Option<String>, Vec<Option<String>>)> =
+                read(&session.json(&self.looked, Vec::new()).await?)?;
+            let found = found.into_iter();
+            return Ok(found
+                .map(|(n, rows, guard, references)| Found { n, rows, guard, references })
+                .collect());
+        }
         let found = session.json(&self.found, Vec::new()).await?;
         let found: Vec<(usize, u64, Option<String>)> = read(&found)?;
         let found = found.into_iter();
         Ok(found.map(|(n, rows, guard)| Found { n, rows, guard, references: Vec::new() }).collect())
+    }
+
+    async fn by_table(
+        &self,
+        session: &mut dyn Session,
+        _: &[Wanted],
+    ) -> Result<Vec<(usize, Vec<u64>)>, TargetError> {
+        read(&session.json(&self.by_table, Vec::new()).await?)
     }
 
     async fn take(

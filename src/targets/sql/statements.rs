@@ -5,6 +5,8 @@
 //! that each takes along. Both are emptied at the start of a batch. Keys in key order touch each page of the
 //! customer's tables once, which is worth a factor of ten over a random order.
 
+mod by_table;
+
 use super::key::Arg;
 use super::plan::{Fate, Field, Node, Plan};
 use super::session::Sql;
@@ -28,6 +30,11 @@ pub struct Statements {
     pub find: Sql,
     /// Answers `[n, rows, guard]` for each row that was found.
     pub found: Sql,
+    /// The same with the values of the columns that children refer to.
+    pub looked: Sql,
+    /// Tables that lose rows with a record, its own first; a table stands once for each way to it.
+    /// Answers `[n, [rows]]` for each row in `found`, the rows in the order of [`Plan::tables`].
+    pub by_table: Sql,
     /// Takes the positions in its argument out of `found`.
     pub spare: Sql,
     pub delete: Steps,
@@ -64,6 +71,10 @@ impl Statements {
             found: words::staging(&format!("expunged_found_{number}")),
         };
         let (wanted, found) = (&writer.wanted, &writer.found);
+        let references: Vec<String> =
+            numbered(&plan.references, reference).map(|name| format!("CAST({name} AS TEXT)")).collect();
+        let references: Vec<&str> = references.iter().map(String::as_str).collect();
+        let looked = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)", &words::tuple(&references)]);
         let columns = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)"]);
         Self {
             create: writer.create(),
@@ -71,6 +82,8 @@ impl Statements {
             load: loads().map(|rows| (rows, writer.load(rows))).collect(),
             find: writer.find(),
             found: words::gathered(&columns, found).into(),
+            looked: words::gathered(&looked, found).into(),
+            by_table: writer.by_table(),
             spare: format!("DELETE FROM {found} WHERE n IN {NUMBERS}").into(),
             delete: writer.delete(),
             deactivate: (!plan.deactivate.is_empty()).then(|| writer.deactivate()),

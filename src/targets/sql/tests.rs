@@ -1,5 +1,6 @@
 //! The target on real SQLite files: what only SQLite does, and what must be seen from inside.
 
+mod asked;
 mod checks;
 mod family;
 mod faults;
@@ -83,6 +84,7 @@ fn table(key: &[&str]) -> Table {
     Table {
         table: "listings".to_owned(),
         key: key.iter().map(ToString::to_string).collect(),
+        alternates: BTreeMap::new(),
         guard: None,
         deleted_at: None,
         deactivate: Vec::new(),

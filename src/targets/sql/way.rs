@@ -6,6 +6,8 @@
 use async_trait::async_trait;
 
 use super::key::Arg;
+#[cfg(doc)]
+use super::plan::Plan;
 use super::session::{Access, Session, Sql};
 use crate::domain::Action;
 use crate::targets::TargetError;
@@ -29,7 +31,7 @@ pub struct Found {
     /// Rows that it takes along, itself included.
     pub rows: u64,
     pub guard: Option<String>,
-    /// Values of the columns that children refer to, where the way needs them again.
+    /// Values of the columns that children refer to, where the way needs them again, or was asked to read only.
     pub references: Vec<Option<String>>,
 }
 
@@ -50,6 +52,13 @@ pub trait Way: Send + Sync {
         wanted: &[Wanted],
         access: Access,
     ) -> Result<Vec<Found>, TargetError>;
+
+    /// The rows that would go with each row that `find` has just found, in the order of [`Plan::tables`].
+    async fn by_table(
+        &self,
+        session: &mut dyn Session,
+        wanted: &[Wanted],
+    ) -> Result<Vec<(usize, Vec<u64>)>, TargetError>;
 
     /// Takes the rows in `going`, or marks them, as the action says; corrects their `rows` where it counts them
     /// on the way. `spared` were found and stay.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -37,7 +38,12 @@ pub(super) struct Admission {
     metrics: Arc<Metrics>,
     in_flight: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    /// Whose body the application reads by itself, as it comes.
+    streams: Streams,
 }
+
+/// Tells by its head whether a request's body is handed over unread.
+pub(super) type Streams = fn(&Parts) -> bool;
 
 /// What a request holds while the application works on it and until its answer is handed over.
 #[derive(Debug)]
@@ -81,7 +87,13 @@ impl Refusal {
 }
 
 impl Admission {
-    pub(super) fn new(name: &'static str, app: Router, limits: Limits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        name: &'static str,
+        app: Router,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        streams: Streams,
+    ) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Self {
             name,
@@ -91,6 +103,7 @@ impl Admission {
             in_flight: permits(limits.in_flight_max),
             memory: permits(limits.body_bytes_max.saturating_mul(BODIES_IN_MEMORY)),
             limits,
+            streams,
         }
     }
 
@@ -131,11 +144,15 @@ impl Admission {
         let (head, body) = request.into_parts();
         let time = (waited_since + self.limits.body_timeout).saturating_duration_since(Instant::now());
         let mut memory = Room::within(Arc::clone(&self.memory));
-        let body =
-            read_into(&mut memory, body, self.limits.body_bytes_max, time).await.map_err(Refusal::Body)?;
+        let body = if (self.streams)(&head) {
+            Body::new(body)
+        } else {
+            let read = read_into(&mut memory, body, self.limits.body_bytes_max, time).await;
+            Body::from(read.map_err(Refusal::Body)?)
+        };
         let in_flight = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Refusal::Busy)?;
         let place = Place { _in_flight: in_flight, _memory: memory };
-        Ok((Request::from_parts(head, Body::from(body)), place))
+        Ok((Request::from_parts(head, body), place))
     }
 }
 

@@ -184,6 +184,7 @@ pub fn delete(key: &[&str]) -> Removal {
 
 pub fn table(key: &[&str]) -> Table {
     Table {
+        alternates: BTreeMap::new(),
         table: "listings".to_owned(),
         key: key.iter().map(ToString::to_string).collect(),
         guard: None,

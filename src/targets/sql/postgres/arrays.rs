@@ -10,6 +10,8 @@
 
 mod texts;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::super::apply::{not_unique, read};
@@ -107,6 +109,25 @@ impl Way for Arrays {
             }
         }
         Ok(found)
+    }
+
+    async fn by_table(
+        &self,
+        session: &mut dyn Session,
+        wanted: &[Wanted],
+    ) -> Result<Vec<(usize, Vec<u64>)>, TargetError> {
+        let keys = self.keys(&wanted.iter().enumerate());
+        let own: Vec<(usize, Option<String>, Vec<Option<String>>)> =
+            read(&session.json(&self.texts.look, keys.clone()).await?)?;
+        let mut told: Vec<(usize, Vec<u64>)> = own.into_iter().map(|(n, _, _)| (n, vec![1])).collect();
+        for sql in &self.texts.weigh {
+            let counted: Vec<(usize, u64)> = read(&session.json(sql, keys.clone()).await?)?;
+            let counted: BTreeMap<usize, u64> = counted.into_iter().collect();
+            for (n, rows) in &mut told {
+                rows.push(counted.get(n).copied().unwrap_or(0));
+            }
+        }
+        Ok(told)
     }
 
     async fn take(

@@ -137,7 +137,8 @@ impl Home {
         let more = more.replace("{folder}", &folder.to_string());
         format!(
             r#"
-server = {{ hooks = "127.0.0.1:{hooks_port}", admin = "127.0.0.1:0" }}
+server.hooks = "127.0.0.1:{hooks_port}"
+server.admin = "127.0.0.1:0"
 state = {{ url = "sqlite://{journal}" }}
 brake = {{ rows = {brake_rows} }}
 log = {{ format = "json" }}

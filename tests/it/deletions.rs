@@ -1,0 +1,10 @@
+//! The API for operators' own programs, over the network: every answer, every refusal, and what stays behind.
+
+mod desk;
+mod idempotency;
+mod listing;
+mod refusals;
+mod token;
+mod upload;
+
+pub use desk::{Desk, READER, Seen, WRITER};
