@@ -3,8 +3,8 @@
 mod outages;
 
 use expunged::config::target::{OnDelete, Table, Value};
-use expunged::domain::{Action, Timestamp};
-use expunged::targets::{Batch, Effect, Severity, Target as _, TargetError};
+use expunged::domain::{Action, Entity, Key, Timestamp};
+use expunged::targets::{Batch, Effect, Identified, Severity, Target as _, TargetError};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -108,6 +108,41 @@ async fn children_in_another_charset_are_found_all_the_same() {
     assert_eq!(bench.delete(&[&["é"], &["☃"]]).await, [removed(4), removed(1)]);
     assert_eq!(bench.lines("SELECT id FROM rooms ORDER BY id").await, ["r2", "r3"]);
     assert_eq!(bench.lines("SELECT id FROM photos ORDER BY id").await, ["3", "4"]);
+}
+
+#[tokio::test]
+async fn rows_are_told_by_table_and_other_identifiers_name_their_record() {
+    let schema = "CREATE TABLE listings(id INTEGER PRIMARY KEY, board INTEGER(6) ZEROFILL, mls VARCHAR(9), slug VARCHAR(20), UNIQUE(board, mls), KEY(slug));
+        CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER, KEY(listing_id));
+        CREATE TABLE photos(id INTEGER PRIMARY KEY, room_id INTEGER, KEY(room_id));
+        INSERT INTO listings VALUES (1,7,'007','elm'), (2,7,'8','same'), (3,7,'9','same');
+        INSERT INTO rooms VALUES (10,1), (11,1), (12,2); INSERT INTO photos VALUES (20,10), (21,11), (22,11);";
+    let photos = child("photos", "room_id", OnDelete::Delete);
+    let rooms = expunged::config::target::Child {
+        children: vec![photos],
+        ..child("rooms", "listing_id", OnDelete::Delete)
+    };
+    let table = Table {
+        children: vec![rooms],
+        alternates: [("slug".to_owned(), vec!["slug".to_owned()])].into(),
+        ..table(&["board", "mls"])
+    };
+    let Some(bench) = mariadb(schema, table).await else { return };
+    let batch = vec![delete(&["7", "007"]), delete(&["7", "8"]), delete(&["7", "x"])];
+    let foreseen = bench.target.foresee(&batch).await.unwrap();
+    let tables = |rows: [u64; 3]| {
+        let names = ["listings", "rooms", "photos"].map(str::to_owned);
+        names.into_iter().zip(rows).collect::<Vec<_>>()
+    };
+    assert_eq!((&foreseen[0].tables, &foreseen[1].tables), (&tables([1, 2, 3]), &tables([1, 1, 0])));
+    assert_eq!(foreseen[2].tables, []);
+    let key = |parts: &[&str]| Key::new(parts.iter().map(ToString::to_string).collect()).unwrap();
+    let asked = ["elm", "ELM", "same", "none"].map(|slug| key(&[slug]));
+    let told = bench.target.look_up(&Entity::new("listing"), "slug", &asked).await.unwrap();
+    let elm = Identified::Key(key(&["7", "007"]));
+    assert_eq!(told, [elm, Identified::Nobody, Identified::Several, Identified::Nobody]);
+    let told: Vec<Effect> = foreseen.into_iter().map(|foreseen| foreseen.effect).collect();
+    assert_eq!(bench.apply(batch).await.unwrap(), told);
 }
 
 #[tokio::test]

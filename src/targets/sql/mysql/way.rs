@@ -48,8 +48,7 @@ impl Way for JsonWay {
         wanted: &[Wanted],
         access: Access,
     ) -> Result<Vec<Found>, TargetError> {
-        let keys: Vec<serde_json::Value> = wanted.iter().map(|wanted| parts(wanted).into()).collect();
-        let keys = Arg::Text(serde_json::Value::from(keys).to_string());
+        let keys = keys(wanted);
         let find = if access == Access::Write { &self.texts.find } else { &self.texts.look };
         let answer = session.json(find, vec![keys.clone()]).await?;
         let mut found = read::<Vec<(usize, u8, Option<String>, Vec<Option<String>>)>>(&answer)?
@@ -74,6 +73,14 @@ impl Way for JsonWay {
             }
         }
         Ok(found)
+    }
+
+    async fn by_table(
+        &self,
+        session: &mut dyn Session,
+        wanted: &[Wanted],
+    ) -> Result<Vec<(usize, Vec<u64>)>, TargetError> {
+        read(&session.json(&self.texts.by_table, vec![keys(wanted)]).await?)
     }
 
     async fn take(
@@ -108,6 +115,11 @@ impl Way for JsonWay {
         standing.dedup();
         Ok(standing.into_iter().filter_map(|index| going.get(index)).map(|row| row.n).collect())
     }
+}
+
+fn keys(wanted: &[Wanted]) -> Arg {
+    let keys: Vec<serde_json::Value> = wanted.iter().map(|wanted| parts(wanted).into()).collect();
+    Arg::Text(serde_json::Value::from(keys).to_string())
 }
 
 fn parts(wanted: &Wanted) -> Vec<serde_json::Value> {

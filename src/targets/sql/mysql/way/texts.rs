@@ -42,6 +42,8 @@ pub struct Texts {
     pub look: Sql,
     /// Answers `[n, rows]`; `None` if nothing goes along.
     pub count: Option<Sql>,
+    /// Answers `[n, [rows, …]]`, in the order of `Plan::tables`.
+    pub by_table: Sql,
     pub delete: Steps,
     /// `None`: deactivations do not concern the table.
     pub deactivate: Option<Steps>,
@@ -73,7 +75,8 @@ impl Texts {
         Self {
             find: format!("{look} FOR UPDATE").into(),
             look: look.into(),
-            count: writer.count(),
+            count: (writer.terms().len() > 1).then(|| writer.counted(&writer.terms().join(" + "))),
+            by_table: writer.counted(&format!("JSON_ARRAY({})", writer.terms().join(", "))),
             delete: writer.delete(),
             deactivate: (!plan.deactivate.is_empty()).then(|| writer.deactivate()),
             mirrored: writer.mirrored(),
@@ -177,7 +180,11 @@ impl Writer<'_> {
         let guard = plan.guard.as_ref().map_or(("0".to_owned(), "NULL".to_owned()), |guard| {
             (format!("IF(p.{0} IS NULL, 0, 1)", guard.name), format!("CAST(p.{} AS CHAR)", guard.name))
         });
-        let references = self.references.iter().map(|field| format!("CAST(p.{} AS CHAR)", field.name));
+        let references = self.references.iter().map(|field| match field.affinity {
+            // Without the zeroes that a column may show.
+            Affinity::Integer | Affinity::Decimal => format!("CAST(p.{} + 0 AS CHAR)", field.name),
+            _ => format!("CAST(p.{} AS CHAR)", field.name),
+        });
         let references = references.collect::<Vec<_>>().join(", ");
         format!(
             "SELECT JSON_ARRAY(b.n - 1, {}, {}, JSON_ARRAY({references})) FROM {}{}",
@@ -188,15 +195,17 @@ impl Writer<'_> {
         )
     }
 
-    fn count(&self) -> Option<Sql> {
+    /// The row itself, and for each table of which rows go along, how many: both walk the tree as the plan does.
+    fn terms(&self) -> Vec<String> {
         let mut terms = vec!["1".to_owned()];
         for child in &self.plan.children {
             count(child, "p", ("", ""), &mut terms);
         }
-        (terms.len() > 1).then(|| {
-            let (rows, living) = (self.rows(), self.living());
-            format!("SELECT JSON_ARRAY(b.n - 1, {}) FROM {rows}{living}", terms.join(" + ")).into()
-        })
+        terms
+    }
+
+    fn counted(&self, what: &str) -> Sql {
+        format!("SELECT JSON_ARRAY(b.n - 1, {what}) FROM {}{}", self.rows(), self.living()).into()
     }
 
     /// The rows that go, for the table's own statement: by a number that children refer to if there is one, which is
