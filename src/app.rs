@@ -73,7 +73,9 @@ impl Parts {
     pub async fn targets(&self) -> anyhow::Result<Vec<Arc<dyn Target>>> {
         let mut targets: Vec<Arc<dyn Target>> = Vec::new();
         for target in &self.config.targets {
-            targets.push(open_target(target).await.with_context(|| format!("target {}", target.name))?);
+            targets.push(
+                open_target(target, &self.clock).await.with_context(|| format!("target {}", target.name))?,
+            );
         }
         Ok(targets)
     }
@@ -109,13 +111,17 @@ impl Parts {
     }
 }
 
-async fn open_target(target: &config::Target) -> anyhow::Result<Arc<dyn Target>> {
+async fn open_target(target: &config::Target, clock: &SharedClock) -> anyhow::Result<Arc<dyn Target>> {
     Ok(match &target.kind {
         config::target::Kind::Sql(sql) => {
             Arc::new(crate::targets::sql::SqlTarget::connect(&target.name, sql)?)
         }
         config::target::Kind::Tantivy(index) => {
             Arc::new(crate::targets::search::TantivyTarget::open(&target.name, index).await?)
+        }
+        config::target::Kind::Api(api) => {
+            let api = api.as_ref().clone();
+            Arc::new(crate::targets::api::ApiTarget::new(&target.name, api, clock.clone())?)
         }
     })
 }

@@ -6,9 +6,10 @@
 //! settled and the next one is made ready. A loop knows of its own target alone, so that one that is down
 //! harms no other (I6).
 
+mod hold;
 mod settle;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,19 +22,22 @@ use crate::backoff::{Backoff, Dice};
 use crate::brake::removal;
 use crate::clock::SharedClock;
 use crate::domain::{
-    Entity, Event, Outcome, Seq, Timestamp,
+    Entity, Event, Seq,
     event::{Settled, Settlement, Started},
 };
 use crate::fold::Progress;
 use crate::intake::Intake;
 use crate::store::{SharedStore, StoreError, Task};
-use crate::targets::{Batch, Target, TargetError};
+use crate::targets::{Batch, Effect, RecordFailure, Target, TargetError};
 use crate::telemetry::metrics::{Ended, Metrics};
+use hold::Hold;
 
 /// Tasks in a batch: the knee of throughput in every database measured, at a transaction of 20 to 50 ms.
 const BATCH_TASKS: u32 = 1_000;
 /// Tasks in a batch when a full batch has left more behind: a backlog is worth a longer transaction.
 const BATCH_TASKS_BEHIND: u32 = 10_000;
+/// Tasks in a batch for a target that sent the last one away.
+const PROBE_TASKS: u32 = 1;
 /// How long a batch is taken to be at work before another process may take it over.
 const LEASE: Duration = Duration::from_mins(5);
 /// Waits between tries at a target that is down: soon at first, then once a minute without end.
@@ -83,22 +87,23 @@ impl Applier {
     pub async fn run(self, cancel: CancellationToken) -> Result<(), StoreError> {
         let mut failures = 0;
         let mut resume = true;
+        let hold = Hold::default();
         let mut folded = self.folded.clone();
         while !cancel.is_cancelled() {
             // Seen before looking: what is released while we work wakes us again.
             let seen = folded.borrow_and_update().released;
             let outcome = async {
                 if resume {
-                    resume = !self.resume(&cancel).await?;
+                    resume = !self.resume(&hold, &cancel).await?;
                 }
                 // What may have been carried out already is not taken for new.
-                if resume { Ok(()) } else { self.drain(&cancel).await }
+                if resume { Ok(()) } else { self.drain(&hold, &cancel).await }
             }
             .await;
             match outcome {
                 Ok(()) => {
                     failures = 0;
-                    self.idle(&mut folded, seen, &cancel).await?;
+                    self.idle(&hold, &mut folded, seen, &cancel).await?;
                 }
                 Err(error) if error.retry_can_help() => {
                     failures += 1;
@@ -116,7 +121,7 @@ impl Applier {
 
     /// Finishes the batches that a crash, or a journal that could not be written, left open; `false` if it
     /// was kept from that.
-    async fn resume(&self, cancel: &CancellationToken) -> Result<bool, StoreError> {
+    async fn resume(&self, hold: &Hold, cancel: &CancellationToken) -> Result<bool, StoreError> {
         // The last of them may not be folded yet, and would not be seen.
         let head = self.store.head().await?.seq;
         if !self.folded_to(head, cancel).await {
@@ -130,7 +135,7 @@ impl Applier {
                 "resuming a batch"
             );
             let leased = Leased { number: open.number, tasks: open.tasks, resumed: true };
-            let Some(settled) = self.carry_out(leased, cancel).await? else { return Ok(false) };
+            let Some(settled) = self.carry_out(leased, hold, cancel).await? else { return Ok(false) };
             let seq = self.intake.note(Event::Settled(settled)).await?;
             if !self.folded_to(seq, cancel).await {
                 return Ok(false);
@@ -141,10 +146,10 @@ impl Applier {
 
     /// Applies batch after batch until nothing is due. While one is applied, the one before is settled and
     /// the one behind is leased.
-    async fn drain(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
+    async fn drain(&self, hold: &Hold, cancel: &CancellationToken) -> Result<(), StoreError> {
         let mut round = Round::default();
         let mut done: Option<Settled> = None;
-        let mut next = self.lease(&mut round).await?;
+        let mut next = self.lease(&mut round, hold).await?;
         loop {
             let Some(leased) = next.take() else {
                 if let Some(settled) = done.take() {
@@ -157,7 +162,7 @@ impl Applier {
                 if !self.folded_to(round.settled, cancel).await {
                     return Ok(());
                 }
-                next = self.lease(&mut round).await?;
+                next = self.lease(&mut round, hold).await?;
                 if next.is_none() {
                     return Ok(());
                 }
@@ -170,8 +175,9 @@ impl Applier {
                 }
             };
             let leasing =
-                async { if cancel.is_cancelled() { Ok(None) } else { self.lease(&mut round).await } };
-            let (applied, settled, leased) = tokio::join!(self.carry_out(leased, cancel), settling, leasing);
+                async { if cancel.is_cancelled() { Ok(None) } else { self.lease(&mut round, hold).await } };
+            let (applied, settled, leased) =
+                tokio::join!(self.carry_out(leased, hold, cancel), settling, leasing);
             next = leased?;
             if let Some(seq) = settled? {
                 round.settled = seq;
@@ -184,11 +190,14 @@ impl Applier {
         }
     }
 
-    /// Takes the tasks behind the cursor, and makes the batch durable.
-    async fn lease(&self, round: &mut Round) -> Result<Option<Leased>, StoreError> {
-        let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
-        let limit = limit.min(self.target.batch_max()).max(1);
+    /// Takes the tasks behind the cursor, and makes the batch durable; nothing while the target takes nothing.
+    async fn lease(&self, round: &mut Round, hold: &Hold) -> Result<Option<Leased>, StoreError> {
         let now = self.clock.now();
+        if hold.left(now).is_some() {
+            return Ok(None);
+        }
+        let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
+        let limit = if hold.probes() { PROBE_TASKS } else { limit.min(self.target.batch_max()).max(1) };
         let tasks = self.store.due(self.target.name(), round.cursor.as_ref(), now, limit).await?;
         let Some(last) = tasks.last() else { return Ok(None) };
         round.cursor = Some((last.entity.clone(), last.key.canonical()));
@@ -211,6 +220,7 @@ impl Applier {
     async fn carry_out(
         &self,
         leased: Leased,
+        hold: &Hold,
         cancel: &CancellationToken,
     ) -> Result<Option<Settled>, StoreError> {
         let mut waiting = VecDeque::from([leased]);
@@ -225,7 +235,7 @@ impl Applier {
                 tasks = leased.tasks.len()
             );
             let mut leased = leased;
-            let applied = self.apply(&mut leased, cancel).instrument(span).await;
+            let applied = self.apply(&mut leased, hold, cancel).instrument(span).await;
             let Some(applied) = applied else { return Ok(None) };
             let results = match applied {
                 Applied::Told(results) => results,
@@ -254,14 +264,22 @@ impl Applier {
     }
 
     /// Applies one batch, again and again while the target is down; `None` if cancelled meanwhile.
-    async fn apply(&self, leased: &mut Leased, cancel: &CancellationToken) -> Option<Applied> {
+    async fn apply(&self, leased: &mut Leased, hold: &Hold, cancel: &CancellationToken) -> Option<Applied> {
+        if let Some(wait) = hold.wait(self.clock.now()) {
+            // Leased before the one ahead of it was sent away.
+            return Some(Applied::Told(
+                self.settlements(leased, vec![Effect::Waits(wait); leased.tasks.len()]),
+            ));
+        }
         let batch = Batch { number: leased.number, removals: leased.tasks.iter().map(removal).collect() };
         let mut failures = 0;
         loop {
             let began = Instant::now();
             let error = match self.target.apply(&batch).await {
                 Ok(effects) => {
-                    self.metrics.target_up(self.target.name(), true);
+                    let takes = hold.note(&effects, self.clock.now(), &self.dice);
+                    self.metrics.target_up(self.target.name(), takes);
+                    self.metrics.quota_left(self.target.name(), self.target.quota_left());
                     self.metrics.batch(self.target.name(), Ended::Done, began.elapsed());
                     return Some(Applied::Told(self.settlements(leased, effects)));
                 }
@@ -290,16 +308,16 @@ impl Applier {
         }
     }
 
-    fn settlements(&self, leased: &Leased, effects: Vec<crate::targets::Effect>) -> Vec<Settlement> {
+    fn settlements(&self, leased: &Leased, effects: Vec<Effect>) -> Vec<Settlement> {
         let now = self.clock.now();
         let results: Vec<Settlement> = leased
             .tasks
             .iter()
             .zip(effects)
-            .map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
+            .filter_map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
             .collect();
-        self.measure(&leased.tasks, &results, now);
-        tracing::info!("applied");
+        settle::measure(&self.metrics, self.target.name(), &leased.tasks, &results, now);
+        tracing::info!(settled = results.len(), "applied");
         results
     }
 
@@ -309,34 +327,15 @@ impl Applier {
             return Applied::Split;
         }
         let now = self.clock.now();
-        let failure = crate::targets::RecordFailure { code, message, retry: true };
-        let effects = vec![crate::targets::Effect::Failed(failure)];
+        let failure = RecordFailure { code, message, retry: true };
+        let effects = vec![Effect::Failed(failure)];
         let results = leased
             .tasks
             .iter()
             .zip(effects)
-            .map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
+            .filter_map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
             .collect();
         Applied::Told(results)
-    }
-
-    fn measure(&self, tasks: &[Task], results: &[Settlement], now: Timestamp) {
-        let target = self.target.name();
-        let mut sums: BTreeMap<(&Entity, Outcome), (u64, u64)> = BTreeMap::new();
-        for result in results {
-            let (records, rows) = sums.entry((&result.entity, result.outcome)).or_default();
-            *records += 1;
-            *rows += result.rows;
-        }
-        for ((entity, outcome), (records, rows)) in sums {
-            self.metrics.settled(target, entity, outcome, records);
-            self.metrics.rows_removed(target, entity, rows);
-        }
-        let gone = tasks.iter().zip(results).filter(|(_, result)| result.outcome.is_gone());
-        let since = |(task, _): (&Task, _)| {
-            (task.upstream_time.then(|| now.since(task.at)), now.since(task.heard_at))
-        };
-        self.metrics.gone(target, gone.map(since));
     }
 
     /// Waits until the journal is folded up to `seq`; `false` if cancelled, or if the folding ended, before
@@ -350,6 +349,7 @@ impl Applier {
     /// Waits until something may be due.
     async fn idle(
         &self,
+        hold: &Hold,
         folded: &mut watch::Receiver<Progress>,
         seen: Seq,
         cancel: &CancellationToken,
@@ -360,6 +360,7 @@ impl Applier {
             Err(error) if error.retry_can_help() => SCAN_EVERY,
             Err(error) => return Err(error),
         };
+        let wait = hold.left(now).map_or(wait, |left| left.min(SCAN_EVERY));
         let released = async { drop(folded.wait_for(|progress| progress.released != seen).await) };
         tokio::select! {
             () = released => {}

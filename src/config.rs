@@ -5,6 +5,7 @@
 //! mend. This is the only module that reads configuration files and the environment. All keys, with what
 //! they do: `config/reference.toml`.
 
+pub mod api;
 mod environment;
 mod fault;
 mod file;

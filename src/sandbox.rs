@@ -1,9 +1,10 @@
-//! Simulators of the upstreams, for the demo, for tests and for users' staging.
+//! Simulators of the upstreams and of the vendors that take deletions, for the demo, for tests and for users' staging.
 //!
 //! They answer and sign as the upstreams' documents say, misbehave on demand, and keep everything in memory.
 //! No part of the daemon may rest on them, and they use none of the daemon's code for signing, paging or
 //! parsing: a simulator that shared it would share its faults.
 
+pub mod calmyx;
 pub mod delivery;
 pub mod fault;
 pub mod hookbridge;
@@ -11,6 +12,7 @@ pub mod leadlex;
 pub mod plan;
 pub mod repliers;
 mod server;
+pub mod talkdesk;
 #[cfg(test)]
 mod testing;
 
@@ -21,12 +23,14 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
+pub use self::calmyx::Calmyx;
 pub use self::delivery::{Mishap, Outbox};
 pub use self::fault::{Fault, Faults};
 pub use self::hookbridge::HookBridge;
 pub use self::leadlex::LeadLex;
 pub use self::plan::Plan;
 pub use self::repliers::Repliers;
+pub use self::talkdesk::Talkdesk;
 use crate::clock::SharedClock;
 
 /// One simulated upstream.

@@ -3,6 +3,7 @@
 //! A target knows nothing of sources, of the store or of other targets. It decides nothing about retrying:
 //! its errors say whether trying again can help, and the applier does the rest.
 
+pub mod api;
 pub mod search;
 pub mod sql;
 
@@ -47,7 +48,35 @@ pub enum Effect {
     Failed(RecordFailure),
     /// What holds the records of this entity does not fit the configuration, as said here: nothing was tried,
     /// and the record waits for a person to mend it, however long that takes.
-    Waits(String),
+    Unfit(String),
+    /// There is no such record any more, and a request of ours that went before may have taken it.
+    Gone,
+    /// It was asked for, and nothing proves that it happened (I7).
+    Unproven(Unproven),
+    /// It was not asked for, since the target takes nothing more now: it goes back to the queue, where a
+    /// re-listing can still overtake it.
+    Waits(Wait),
+}
+
+/// What was asked for and is not known to be done: no answer came, one that only took the work, or one that
+/// does not say which records it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// Stable and short: `unanswered`, `accepted`, `unconfirmed`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// When it is asked for again, however often that was; `None`: only a person can find out.
+    pub again: Option<Timestamp>,
+}
+
+/// How long a target takes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// As the target says; `None`: nobody knows, and it is tried again sooner at first and later then.
+    pub until: Option<Timestamp>,
+    /// For people. No content of any answer.
+    pub reason: String,
 }
 
 /// Why one record failed.
@@ -140,6 +169,11 @@ pub trait Target: Send + Sync {
     /// The name that the configuration gives it.
     fn name(&self) -> &str;
 
+    /// Removals or requests that the target's own quota still allows, as far as that is known.
+    fn quota_left(&self) -> Option<u64> {
+        None
+    }
+
     /// Looks at what is there and compares it with the configuration. An empty list is a clean bill.
     ///
     /// # Errors
@@ -189,14 +223,15 @@ pub trait Target: Send + Sync {
     }
 
     /// Applies the batch in one commit, and says for each removal, in order, what happened. Applying a batch
-    /// again leaves the same contents (I2).
+    /// again leaves the same contents (I2). A target that cannot commit a batch as one tells each removal's
+    /// own part, and what it did not come to as [`Effect::Waits`].
     ///
     /// # Errors
     /// Only when nothing changed. Not cancel-safe: once dropped, the outcome is unknown until the same batch
     /// is applied again.
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError>;
 
-    /// Records that it wants in one batch at most, as things are.
+    /// Removals that it wants in one batch at most, as things are.
     fn batch_max(&self) -> u32 {
         u32::MAX
     }

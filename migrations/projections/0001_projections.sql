@@ -43,7 +43,7 @@ CREATE TABLE tasks (
     state     TEXT    NOT NULL CHECK (state IN ('due', 'done', 'parked')),
     attempts  INTEGER NOT NULL DEFAULT 0,
     due_at    INTEGER NOT NULL DEFAULT 0,
-    removed   INTEGER NOT NULL DEFAULT 0,   -- whether we have carried a deletion out here before
+    removed   INTEGER NOT NULL DEFAULT 0,   -- whether we have, or may have, carried a deletion out here
     outcome   TEXT,
     code      TEXT,
     message   TEXT,

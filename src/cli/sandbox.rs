@@ -13,16 +13,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::config::{Environment as _, ProcessEnvironment, Secret};
+use crate::sandbox::calmyx::CalmyxSettings;
 use crate::sandbox::hookbridge::HookBridgeSettings;
 use crate::sandbox::leadlex::LeadLexSettings;
 use crate::sandbox::plan::System;
 use crate::sandbox::repliers::{ListingKey, RepliersSettings};
-use crate::sandbox::{HookBridge, LeadLex, Plan, Repliers, Sandbox as Simulators, Simulator};
+use crate::sandbox::talkdesk::{Record, TalkdeskSettings};
+use crate::sandbox::{
+    Calmyx, HookBridge, LeadLex, Plan, Repliers, Sandbox as Simulators, Simulator, Talkdesk,
+};
 
 const API_KEY: &str = "sandbox-api-key";
 const HOOK_SECRET: &str = "sandbox-hook-secret";
 const LEADLEX_SECRET: &str = "sandbox-leadlex-secret";
 const HOOKBRIDGE_SECRET: &str = "sandbox-hookbridge-secret";
+const CLIENT_ID: &str = "sandbox-client";
+const RECORD_LIST: &str = "sandbox-list";
+/// Listings of Calmyx's plan "Insight", a fifth of which may be deleted.
+const CALMYX_PLAN: u32 = 10_000;
 /// Bytes of a fault plan: thousands of rules.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
 
@@ -57,6 +65,8 @@ struct Systems {
     repliers: Arc<Repliers>,
     leadlex: Arc<LeadLex>,
     hookbridge: Arc<HookBridge>,
+    calmyx: Arc<Calmyx>,
+    talkdesk: Arc<Talkdesk>,
 }
 
 impl Sandbox {
@@ -71,6 +81,8 @@ impl Sandbox {
         for number in 1..=self.listings {
             systems.repliers.list_silently(&listing(number), clock.now());
             systems.leadlex.add(&deal(number), "a deal");
+            systems.calmyx.add(&listing(number).mls_number);
+            systems.talkdesk.add(&deal(number), record(number));
         }
         let simulators = mounted.into_iter().map(|(_, simulator)| simulator).collect();
         let serving = Simulators::new(simulators).serve(listener, CancellationToken::new());
@@ -98,6 +110,11 @@ impl Sandbox {
             repliers: Repliers::new(repliers, clock.clone())?,
             leadlex: LeadLex::new(leadlex, clock.clone())?,
             hookbridge: HookBridge::new(HookBridgeSettings::documented(key()), clock.clone())?,
+            calmyx: Calmyx::new(CalmyxSettings::documented(key(), CALMYX_PLAN), clock.clone()),
+            talkdesk: Talkdesk::new(
+                TalkdeskSettings::documented(CLIENT_ID, key(), RECORD_LIST),
+                clock.clone(),
+            ),
         })
     }
 
@@ -118,6 +135,9 @@ impl Sandbox {
         println!("  leadlex     secret \"{LEADLEX_SECRET}\"; webhooks to {hooks}/hooks/leadlex");
         println!("  hookbridge  pull endpoint \"{endpoint}\", which keeps leadlex's webhooks;");
         println!("              pushes to {hooks}/hooks/hookbridge, secret \"{HOOKBRIDGE_SECRET}\"");
+        println!("  calmyx      takes W1 to Wn; its plan lets {} of them go", CALMYX_PLAN / 5);
+        println!("  talkdesk    takes deal-1 to deal-n of record_list_id \"{RECORD_LIST}\";");
+        println!("              auth.client_id \"{CLIENT_ID}\", auth.token_url \"/oauth/token\"");
     }
 
     /// Deletes one listing and one deal now and then.
@@ -150,6 +170,8 @@ impl Systems {
             ("hookbridge", self.hookbridge.clone()),
             ("repliers", self.repliers.clone()),
             ("leadlex", self.leadlex.clone()),
+            ("calmyx", self.calmyx.clone()),
+            ("talkdesk", self.talkdesk.clone()),
         ]
     }
 }
@@ -165,6 +187,15 @@ fn listing(number: u32) -> ListingKey {
 
 fn deal(number: u32) -> String {
     format!("deal-{number}")
+}
+
+/// What Talkdesk keeps beside a deal's id.
+fn record(number: u32) -> Record {
+    Record {
+        phone_number: format!("+1555{number:07}"),
+        external_provider: "leadlex".into(),
+        external_id: deal(number),
+    }
 }
 
 /// A push as some sender through HookBridge might make it.

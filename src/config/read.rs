@@ -4,6 +4,7 @@
 //! reports the others as unknown when it ends. A value that can't be read is a fault and gives `None` (or
 //! the default), so that the rest is still looked at; a configuration with any fault is refused as a whole.
 
+mod api;
 mod auth;
 mod check;
 mod feed;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use super::api::Api;
 use crate::domain::{Entity, timestamp::TimeFormat};
 
 /// A place where copies live.
@@ -18,6 +19,7 @@ pub struct Target {
 pub enum Kind {
     Sql(Sql),
     Tantivy(Tantivy),
+    Api(Box<Api>),
 }
 
 impl Target {
@@ -35,6 +37,11 @@ impl Target {
                 .iter()
                 .map(|(entity, document)| (entity.clone(), document.delete_on_deactivate))
                 .collect(),
+            Kind::Api(api) => api
+                .entities
+                .iter()
+                .map(|(entity, records)| (entity.clone(), records.delete_on_deactivate))
+                .collect(),
         }
     }
 }
@@ -46,7 +53,7 @@ impl Target {
         static NONE: BTreeMap<String, Vec<String>> = BTreeMap::new();
         match &self.kind {
             Kind::Sql(sql) => sql.entities.get(entity).map_or(&NONE, |table| &table.alternates),
-            Kind::Tantivy(_) => &NONE,
+            Kind::Tantivy(_) | Kind::Api(_) => &NONE,
         }
     }
 
@@ -55,7 +62,7 @@ impl Target {
     pub fn key_parts(&self, entity: &Entity) -> Option<usize> {
         match &self.kind {
             Kind::Sql(sql) => sql.entities.get(entity).map(|table| table.key.len()),
-            Kind::Tantivy(_) => None,
+            Kind::Tantivy(_) | Kind::Api(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Texts with places in braces: how a target names a record (`{0}:{1}`), and what a signature covers
 //! (`{timestamp}.{body}`). A brace that is meant is doubled.
 
+use super::api::ItemPiece;
 use super::source::Piece;
 use super::target::{Template, TemplatePiece};
 
@@ -50,6 +51,34 @@ pub fn signed(text: &str) -> Result<Vec<Piece>, TemplateFault> {
             "body" => Ok(Piece::Body),
             _ => Err(TemplateFault::Unknown(name)),
         },
+    });
+    pieces.collect()
+}
+
+/// Reads what stands for a record in a request: places are `id` and the numbers of the key's parts.
+///
+/// # Errors
+/// See [`TemplateFault`].
+pub fn item(text: &str) -> Result<Vec<ItemPiece>, TemplateFault> {
+    let pieces = parts(text)?.into_iter().map(|part| match part {
+        Part::Text(text) => Ok(ItemPiece::Text(text)),
+        Part::Place(name) if name == "id" => Ok(ItemPiece::Id),
+        Part::Place(name) => match name.parse() {
+            Ok(index) if name.bytes().all(|byte| byte.is_ascii_digit()) => Ok(ItemPiece::Part(index)),
+            _ => Err(TemplateFault::Unknown(name)),
+        },
+    });
+    pieces.collect()
+}
+
+/// Fills the places of a path with what `given` has for their names.
+///
+/// # Errors
+/// See [`TemplateFault`]; a name that nothing is given for is unknown.
+pub fn filled(text: &str, given: impl Fn(&str) -> Option<String>) -> Result<String, TemplateFault> {
+    let pieces = parts(text)?.into_iter().map(|part| match part {
+        Part::Text(text) => Ok(text),
+        Part::Place(name) => given(&name).ok_or(TemplateFault::Unknown(name)),
     });
     pieces.collect()
 }
@@ -108,6 +137,16 @@ mod tests {
         assert_eq!(signed("v0:{timestamp}:{body}").unwrap(), [text("v0:"), Timestamp, text(":"), Body]);
         assert_eq!(signed("{method}{url}{body}{timestamp}").unwrap(), [Method, Url, Body, Timestamp]);
         assert_eq!(signed("{id}.{timestamp}.{body}").unwrap(), [Id, text("."), Timestamp, text("."), Body]);
+    }
+
+    #[test]
+    fn an_item_names_the_id_and_the_parts_and_a_path_takes_what_is_given() {
+        use ItemPiece::{Id, Part, Text};
+        assert_eq!(item("a{id}{1}").unwrap(), [Text("a".into()), Id, Part(1)]);
+        assert_eq!(item("{list}"), Err(TemplateFault::Unknown("list".into())));
+        let given = |name: &str| (name == "list").then(|| "7".to_owned());
+        assert_eq!(filled("/lists/{list}/x", given).unwrap(), "/lists/7/x");
+        assert_eq!(filled("/{other}", given), Err(TemplateFault::Unknown("other".into())));
     }
 
     #[test]

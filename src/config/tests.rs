@@ -1,5 +1,6 @@
 //! Loading whole configurations: the examples, the presets, and what a fault looks like.
 
+mod api;
 mod faults;
 mod loading;
 mod presets;

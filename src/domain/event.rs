@@ -167,6 +167,14 @@ pub struct Failure {
     /// The next try; without one the task is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Timestamp>,
+    /// The target may have done it all the same: what is absent at the next try is gone by our own work.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_doubt: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 /// A person's word on a hold.

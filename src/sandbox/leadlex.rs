@@ -3,7 +3,8 @@
 //! Sources: docs.leadlex.com (`webhooks`, `api-reference/deals/{list,delete}`, `bulk/deals-delete`,
 //! `api-reference/webhooks/{create,list}`, `quickstart`). The HMAC is computed here on its own and not by the
 //! daemon's signer, since a simulator that shared the verifier's code would share its faults. What the
-//! documents leave open is decided here so: errors are `{"error":{"code","message"}}`, a deleted deal stands
+//! documents leave open is decided here so: errors are `{"error":{"code","message"}}`, the answer to a bulk
+//! deletion stands in the envelope `data` and names the deals that were not there (can be set), a deleted deal stands
 //! at `data.deal.id`, the key of the HMAC is the secret's text, and the retry schedule is that of the page's
 //! older version. Against the documents, `http` and loopback addresses may subscribe: this is a sandbox.
 
@@ -22,6 +23,7 @@ use chrono::SecondsFormat;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
+pub use self::deals::BulkRequest;
 use self::deals::Remembered;
 use self::ids::Ids;
 use self::webhooks::Webhook;
@@ -48,6 +50,10 @@ pub struct LeadLexSettings {
     pub workspace_id: String,
     /// Requests of one day (UTC); 1,000 in the documented example.
     pub requests_per_day: u32,
+    /// Ids of one bulk deletion: 500.
+    pub bulk_max: usize,
+    /// Whether a bulk deletion names the deals that were not there among its errors, or only counts them.
+    pub names_missing: bool,
     /// How fast the time between retries runs: 1.0 is as documented, 0.001 makes an hour 3.6 s. Anything
     /// that is no such number is taken as 0.
     pub retry_scale: f64,
@@ -60,7 +66,15 @@ impl LeadLexSettings {
     #[must_use]
     pub fn documented(api_key: Secret) -> Self {
         let workspace_id = "123e4567-e89b-12d3-a456-426614174000".to_owned();
-        Self { api_key, workspace_id, requests_per_day: 1_000, retry_scale: 1.0, seed: 0 }
+        Self {
+            api_key,
+            workspace_id,
+            requests_per_day: 1_000,
+            bulk_max: 500,
+            names_missing: true,
+            retry_scale: 1.0,
+            seed: 0,
+        }
     }
 
     fn retries(&self) -> Vec<Duration> {
@@ -86,6 +100,11 @@ struct State {
     webhooks: BTreeMap<String, Webhook>,
     /// Answers to bulk deletions, by `Idempotency-Key`.
     remembered: BTreeMap<String, Remembered>,
+    /// Deals that can't be deleted, and the code that says why.
+    stuck: BTreeMap<String, String>,
+    bulk_requests: Vec<BulkRequest>,
+    /// Requests beyond the day's quota.
+    turned_away: u64,
     /// The day of the last request, and the requests on it.
     quota: (i64, u32),
 }
@@ -144,9 +163,13 @@ impl LeadLex {
         if state.quota.0 != today {
             state.quota = (today, 0);
         }
-        let left = self.settings.requests_per_day.checked_sub(state.quota.1 + 1)?;
-        state.quota.1 += 1;
-        Some(left)
+        let left = self.settings.requests_per_day.checked_sub(state.quota.1 + 1);
+        if left.is_some() {
+            state.quota.1 += 1;
+        } else {
+            state.turned_away += 1;
+        }
+        left
     }
 
     fn with_rate_headers(&self, mut answer: Answer, left: u32) -> Answer {

@@ -267,6 +267,14 @@ impl Metrics {
         self.families.target_up.get_or_create(&labels).set(i64::from(up));
     }
 
+    /// What a target's own quota still allows; nothing of a target that has none, or does not say.
+    pub fn quota_left(&self, target: &str, left: Option<u64>) {
+        if let Some(left) = left {
+            let labels = OfTarget { target: self.target(target) };
+            self.families.quota_left.get_or_create(&labels).set(gauge(left));
+        }
+    }
+
     /// A reconciliation ended. `missed` is the share (0 to 1) of what it found that no webhook had told.
     pub fn run(&self, source: &str, result: Ended, missed: Option<f64>) {
         let source = self.source(source);

@@ -31,8 +31,8 @@ const ONLY: &[(&[&str], &[&str], &str)] = &[
     (&["tantivy::"], &["targets/search", "cli/demo/"], "the search index, and the one that the demo makes"),
     (
         &["reqwest::"],
-        &["sources/http", "sources/feed/client", "sandbox", "config/read/feed"],
-        "requests go to upstreams alone; the configuration judges a header's name by the client's own rule",
+        &["sources/http", "sources/feed/client", "targets/api", "sandbox", "config/read/feed"],
+        "requests go to upstreams, and to vendors that take deletions; the configuration judges a header's name by the client's own rule",
     ),
     (
         &["axum::"],

@@ -22,3 +22,4 @@ mod sources;
 mod sql;
 mod state;
 mod support;
+mod vendors;

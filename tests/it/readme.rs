@@ -68,13 +68,25 @@ entities.listing = { table = "listings", key = ["board_id", "mls_number"] }
 entities.deal = { table = "deals", key = ["id"] }
 "#;
 
+/// Sources of everything that the README's vendors take.
+const SOURCES: &str = r#"
+[sources.repliers]
+preset = "repliers"
+secret = { env = "A" }
+feed = false
+[sources.leadlex]
+preset = "leadlex"
+secret = { env = "B" }
+"#;
+
 #[test]
 fn each_system_that_it_shows_loads_in_ten_lines() {
-    let texts = of_language("toml source");
-    assert!(texts.len() >= 4, "{}", texts.len());
-    for (line, text) in texts {
+    let (sources, targets) = (of_language("toml source"), of_language("toml target"));
+    assert!(sources.len() >= 4 && targets.len() >= 3, "{} and {}", sources.len(), targets.len());
+    let sources = sources.into_iter().map(|(line, text)| (line, format!("{text}{TARGETS}"), text));
+    let targets = targets.into_iter().map(|(line, text)| (line, format!("{SOURCES}{text}"), text));
+    for (line, whole, text) in sources.chain(targets) {
         assert!(text.lines().count() <= 10, "README.md, line {line}: more than ten lines");
-        let whole = format!("{text}{TARGETS}");
         let loaded = Config::parse(&whole, "README.md", &Everything);
         assert!(loaded.is_ok(), "README.md, line {line}: {}", loaded.unwrap_err());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::api::{Item, ItemPiece, Records};
 use super::super::fault::KeyPath;
 use super::super::file;
 use super::super::source::{EventFrom, Piece, Scheme};
@@ -186,7 +187,34 @@ fn key_fits(reader: &Reader<'_>, target: &Target, entity: &Entity, source: &str,
                 reader.fault(&base.key("id"), what, format!("name all parts: {}", all_parts(parts)));
             }
         }
+        Kind::Api(api) => {
+            let Some(records) = api.entities.get(entity) else { return };
+            if let Some(part) = record_parts(records).find(|part| *part >= parts) {
+                let what = format!(
+                    "names part {{{part}}}, while a key of sources.{source} has {}",
+                    counted(parts, "part")
+                );
+                reader.fault(&base.key("id"), what, format!("parts are {}", all_parts(parts)));
+            }
+        }
     }
+}
+
+/// The parts of the key that name a record at an API. It may leave some out: what we add to a vendor's id to
+/// make it unique is ours alone.
+fn record_parts(records: &Records) -> impl Iterator<Item = usize> {
+    let mut parts: Vec<usize> = records.id.iter().flat_map(named_parts).collect();
+    let mut add = |pieces: &[ItemPiece]| {
+        parts.extend(pieces.iter().filter_map(|piece| match piece {
+            ItemPiece::Part(index) => Some(*index),
+            ItemPiece::Text(_) | ItemPiece::Id => None,
+        }));
+    };
+    match &records.item {
+        Item::Text(pieces) => add(pieces),
+        Item::Object(members) => members.iter().for_each(|(_, pieces)| add(pieces)),
+    }
+    parts.into_iter()
 }
 
 fn counted(number: usize, what: &str) -> String {
@@ -224,10 +252,16 @@ fn alternates(reader: &Reader<'_>, config: &Config, target: &Target) {
 
 /// `{0}{1}` gives ("1", "23") and ("12", "3") one name.
 fn templates(reader: &Reader<'_>, target: &Target) {
-    let Kind::Tantivy(index) = &target.kind else { return };
-    for (entity, document) in &index.entities {
+    let ids: Vec<(&Entity, &Template)> = match &target.kind {
+        Kind::Sql(_) => return,
+        Kind::Tantivy(index) => index.entities.iter().map(|(entity, it)| (entity, &it.id)).collect(),
+        Kind::Api(api) => {
+            api.entities.iter().filter_map(|(entity, it)| Some((entity, it.id.as_ref()?))).collect()
+        }
+    };
+    for (entity, id) in ids {
         let parts = |pair: &[TemplatePiece]| pair.iter().all(|piece| matches!(piece, TemplatePiece::Part(_)));
-        if document.id.0.windows(2).any(parts) {
+        if id.0.windows(2).any(parts) {
             let path = KeyPath::of(&["targets", &target.name, "entities", entity.as_str(), "id"]);
             let what = "has two parts with nothing between them, so records would share a name";
             reader.fault(&path, what, "put something between them, like \"{0}:{1}\"");
@@ -263,6 +297,7 @@ fn places(reader: &Reader<'_>, config: &Config) {
                     reader.fault(&base.key("path"), format!("is the index of targets.{first} too"), mend);
                 }
             }
+            Kind::Api(_) => {}
         }
     }
 }

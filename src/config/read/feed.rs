@@ -122,16 +122,21 @@ fn url(section: &Section<'_>, source: &Section<'_>, base: Option<&str>) -> Optio
     Some(format!("{}{text}", base?))
 }
 
+/// Fixed headers.
+pub(super) fn fixed(section: &Section<'_>) -> Option<Vec<(String, Secret)>> {
+    section.get("headers").map_or(Some(Vec::new()), |field| {
+        let headers: Vec<_> = field.entries()?.iter().map(|(name, field)| header(name, field)).collect();
+        headers.into_iter().collect()
+    })
+}
+
 /// Fixed headers, and the one that takes the API key.
 fn headers(
     section: &Section<'_>,
     source: &Section<'_>,
     api_key: Option<&Field<'_>>,
 ) -> Option<Vec<(String, Secret)>> {
-    let fixed = section.get("headers").map_or(Some(Vec::new()), |field| {
-        let headers: Vec<_> = field.entries()?.iter().map(|(name, field)| header(name, field)).collect();
-        headers.into_iter().collect()
-    });
+    let fixed = fixed(section);
     let credential = section.optional("credential", |field| field.section(credential));
     let wanted = section.get("credential").is_some();
     let key = match (wanted, api_key) {

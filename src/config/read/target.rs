@@ -10,9 +10,9 @@ use super::super::target::{
     Child, Document, FieldGuard, Guard, Kind, Limits, OnDelete, Sql, Table, Tantivy, Template, TemplatePiece,
     Value,
 };
-use super::super::{Secret, Target};
+use super::super::{Secret, Target, presets};
 use super::source::TIME_FORMATS;
-use super::{Field, Section};
+use super::{Field, Section, api};
 use crate::domain::{Entity, Key, timestamp::TimeFormat};
 
 /// Levels of children below a table: deeper trees have not been seen in replicas.
@@ -22,9 +22,10 @@ const CHILD_LEVELS_MAX: usize = 8;
 enum Sort {
     Sql,
     Tantivy,
+    Api,
 }
 
-const KINDS: [(&str, Sort); 2] = [("sql", Sort::Sql), ("tantivy", Sort::Tantivy)];
+const KINDS: [(&str, Sort); 3] = [("sql", Sort::Sql), ("tantivy", Sort::Tantivy), ("api", Sort::Api)];
 
 const ON_DELETE: [(&str, OnDelete); 3] =
     [("delete", OnDelete::Delete), ("nullify", OnDelete::Nullify), ("keep", OnDelete::Keep)];
@@ -32,10 +33,16 @@ const ON_DELETE: [(&str, OnDelete); 3] =
 pub(super) fn target(name: &str, field: &Field<'_>) -> Option<Target> {
     field.check_own_name(name);
     field.section(|section| {
-        let mend = "write kind = \"sql\" or kind = \"tantivy\"";
+        if section.get("preset").is_some() {
+            // It lies under this table already; without it, what is missing can't be told.
+            let presets: Vec<_> = presets::target_names().map(|name| (name, ())).collect();
+            section.chosen("preset", "", &presets)?;
+        }
+        let mend = "write kind = \"sql\", kind = \"tantivy\" or kind = \"api\", or name a preset";
         let kind = match section.chosen("kind", mend, &KINDS)? {
             Sort::Sql => sql(section).map(Kind::Sql),
             Sort::Tantivy => tantivy(section).map(Kind::Tantivy),
+            Sort::Api => api::api(section).map(|api| Kind::Api(Box::new(api))),
         };
         Some(Target { name: name.to_owned(), kind: kind? })
     })
@@ -98,7 +105,7 @@ pub(super) fn path(field: &Field<'_>) -> Option<PathBuf> {
     }
 }
 
-fn entities<T>(
+pub(super) fn entities<T>(
     section: &Section<'_>,
     read: impl Fn(&Section<'_>) -> Option<T>,
 ) -> Option<BTreeMap<Entity, T>> {

@@ -28,7 +28,13 @@ fn env() -> Given {
     let secret = "a secret of good length";
     ["/run/credentials/repliers", "REPLIERS_OLD_SECRET", "REPLIERS_API_KEY", "CRM_SECRET", "CRM_API_KEY"]
         .into_iter()
-        .chain(["CRM_WORKSPACE", "BOARD_SECRET", "KEEPER_API_KEY"])
+        .chain([
+            "CRM_WORKSPACE",
+            "BOARD_SECRET",
+            "KEEPER_API_KEY",
+            "TALKDESK_CLIENT_SECRET",
+            "VENDOR_API_KEY",
+        ])
         .fold(Given::default(), |given, name| given.with(name, secret))
         .with("HUB_SECRET", super::STANDARD_SECRET)
         .with("REPLICA_URL", "sqlite://data/replica.db")
@@ -37,7 +43,7 @@ fn env() -> Given {
 #[test]
 fn the_reference_loads() {
     let config = super::parse_in(TEXT, &env()).unwrap();
-    assert_eq!((config.sources.len(), config.targets.len()), (4, 2));
+    assert_eq!((config.sources.len(), config.targets.len()), (4, 4));
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn plain(path: &str) -> String {
     }
     let mut steps: Vec<&str> = path.split('.').collect();
     for index in 1..steps.len() {
-        let free = ["sources", "targets", "entities", "events", "headers", "tokens", "alternates"]
+        let free = ["sources", "targets", "entities", "events", "headers", "tokens", "alternates", "kinds"]
             .contains(&steps[index - 1]);
         if free && !steps[index].is_empty() {
             steps[index] = "*";

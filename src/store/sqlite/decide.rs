@@ -56,10 +56,12 @@ const SETTLE_GONE: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
       settled = iif(tasks.cause = f.cause, ?, settled)
     FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone";
 const WENT: &str = "INSERT INTO removed (seq, target, entity, at, rows) VALUES (?, ?, ?, ?, ?)";
-const FAIL: &str = "WITH f (target, tombstone, cause, state, due_at, code, message) AS MATERIALIZED
-      (SELECT ?, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?))
+const FAIL: &str = "WITH f (target, tombstone, cause, state, due_at, code, message, in_doubt) AS MATERIALIZED
+      (SELECT ?, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+      value ->> 6 FROM json_each(?))
     UPDATE tasks SET state = f.state, outcome = 'failed', attempts = attempts + 1, due_at = f.due_at,
-      code = f.code, message = f.message, settled = ?
+      code = f.code, message = f.message, settled = ?,
+      removed = removed OR f.in_doubt
     FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause = f.cause";
 const RESOLVE: &str = "UPDATE holds SET state = ?, actor = ?, reason = ?, resolved = ?
     WHERE id = ? AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = holds.id AND decision = 'held')";
@@ -160,11 +162,11 @@ fn went(script: &mut Script, seq: Seq, at: Timestamp, settled: &Settled) {
 }
 
 /// What the statement on failures takes of one.
-fn failure(result: &Settlement) -> Option<(TombstoneId, Seq, &str, i64, &str, &str)> {
-    let Failure { code, message, retry_at } = result.failure.as_ref()?;
+fn failure(result: &Settlement) -> Option<(TombstoneId, Seq, &str, i64, &str, &str, bool)> {
+    let Failure { code, message, retry_at, in_doubt } = result.failure.as_ref()?;
     let state = if retry_at.is_some() { "due" } else { "parked" };
     let due_at = retry_at.map_or(0, Timestamp::micros);
-    Some((result.fact.0, result.fact.1, state, due_at, code.as_str(), message.as_str()))
+    Some((result.fact.0, result.fact.1, state, due_at, code.as_str(), message.as_str(), *in_doubt))
 }
 
 /// The facts of a hold that a person's word is about.

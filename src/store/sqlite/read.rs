@@ -229,6 +229,7 @@ fn story_task(row: &SqliteRow) -> Result<StoryTask, StoreError> {
     let message: Option<String> = row.try_get("message")?;
     let due_at: i64 = row.try_get("due_at")?;
     let retry_at = (due_at > 0).then(|| Timestamp::from_micros(due_at));
+    let in_doubt = row.try_get("removed")?;
     Ok(StoryTask {
         target: row.try_get("target")?,
         state: row.try_get("state")?,
@@ -236,7 +237,7 @@ fn story_task(row: &SqliteRow) -> Result<StoryTask, StoreError> {
         outcome: outcome.and_then(Outcome::parse),
         cause: row.try_get("cause")?,
         settled: row.try_get("settled")?,
-        failure: code.map(|code| Failure { code, message: message.unwrap_or_default(), retry_at }),
+        failure: code.map(|code| Failure { code, message: message.unwrap_or_default(), retry_at, in_doubt }),
     })
 }
 

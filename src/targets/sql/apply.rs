@@ -132,7 +132,7 @@ async fn work(
         positions.retain(|position| !left.standing.contains(position));
         let unfit = left.unfit.get(entity).or_else(|| prepared.get(entity)?.as_ref().err());
         if let Some(reason) = unfit {
-            fill(&mut effects, &positions, || Effect::Waits(format!("{entity}: {reason}")));
+            fill(&mut effects, &positions, || Effect::Unfit(format!("{entity}: {reason}")));
             continue;
         }
         let Some((plan, way)) = prepared_for(prepared, entity)? else {

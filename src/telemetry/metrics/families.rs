@@ -65,6 +65,7 @@ pub(super) struct Families {
     pub(super) batches: Family<ResultAtTarget, Counter>,
     pub(super) batch_seconds: Histograms,
     pub(super) target_up: Family<OfTarget, Gauge>,
+    pub(super) quota_left: Family<OfTarget, Gauge>,
     pub(super) runs: Family<ResultOfSource, Counter>,
     pub(super) run_missed: Family<OfSource, Fraction>,
     pub(super) checkpoint_age: Family<OfSource, Fraction>,
@@ -117,7 +118,8 @@ impl Families {
             batch_seconds: histograms(registry, "batch_seconds", "Time of one batch at a target", || {
                 Histogram::new(BATCH)
             }),
-            target_up: add(registry, "target_up", "Whether the target answers"),
+            target_up: add(registry, "target_up", "Whether the target answers, and takes deletions"),
+            quota_left: add(registry, "quota_left", "Deletions, or requests, that the target's quota allows"),
             runs: add(registry, "runs", "Reconciliations, by how they ended"),
             run_missed: add(
                 registry,

@@ -101,17 +101,20 @@ fn sums(all: &[Foreseen]) -> BTreeMap<String, u64> {
 }
 
 fn at_target<'a>(target: &'a str, foreseen: &Foreseen) -> AtTarget<'a> {
-    let (outcome, failure) = match &foreseen.effect {
+    let (outcome, said) = match &foreseen.effect {
         Effect::Removed { .. } => (Outcome::Deleted, None),
         Effect::Deactivated => (Outcome::Deactivated, None),
         Effect::Absent => (Outcome::NotFound, None),
         Effect::Newer => (Outcome::Superseded, None),
-        Effect::Failed(failure) => (Outcome::Failed, Some((failure.code, &failure.message))),
-        Effect::Waits(reason) => (Outcome::Failed, Some(("target_unfit", reason))),
+        Effect::Gone => (Outcome::AlreadyDeleted, None),
+        Effect::Failed(failure) => (Outcome::Failed, Some((failure.code, failure.message.clone()))),
+        Effect::Unproven(unproven) => (Outcome::Failed, Some((unproven.code, unproven.message.clone()))),
+        Effect::Waits(wait) => (Outcome::Failed, Some(("waits", wait.reason.clone()))),
+        Effect::Unfit(reason) => (Outcome::Failed, Some(("target_unfit", reason.clone()))),
     };
     // A record that stays has its rows counted too, and loses none.
     let goes = outcome == Outcome::Deleted;
     let rows = if goes { foreseen.tables.clone() } else { Vec::new() };
-    let (code, message) = (failure.map(|(code, _)| code), failure.map(|(_, message)| message.clone()));
+    let (code, message) = said.unzip();
     AtTarget { target, outcome, rows, code, message }
 }

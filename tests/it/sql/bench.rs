@@ -219,7 +219,7 @@ pub fn removed(rows: u64) -> Effect {
 pub fn code(effect: &Effect) -> &'static str {
     match effect {
         Effect::Failed(failure) => failure.code,
-        Effect::Waits(_) => "schema",
+        Effect::Unfit(_) => "schema",
         _ => "",
     }
 }

@@ -132,7 +132,7 @@ async fn thirty_kinds_of_drift_are_noticed_before_the_next_deletion_and_none_del
             (Stays, Ok(effects)) => assert_eq!(effects[..], [Effect::Newer], "{ddl}"),
             (Waits(words), Ok(effects)) => {
                 assert!(
-                    matches!(&effects[..], [Effect::Waits(said)] if said.contains(words)),
+                    matches!(&effects[..], [Effect::Unfit(said)] if said.contains(words)),
                     "{ddl}: {effects:?}"
                 );
             }
@@ -176,14 +176,14 @@ async fn i6_an_entity_whose_table_does_not_fit_keeps_no_other_waiting_and_goes_o
     };
     let effects = target.apply(&batch("1")).await.unwrap();
     assert!(
-        matches!(&effects[0], Effect::Waits(said) if said.contains("deal: there is no table")),
+        matches!(&effects[0], Effect::Unfit(said) if said.contains("deal: there is no table")),
         "{effects:?}"
     );
     assert_eq!(effects[1..], [removed(2), Effect::Deactivated]);
     // What is found out only by asking is left out in the same way.
     bench.sql("CREATE TABLE deals(id bigint PRIMARY KEY); INSERT INTO deals VALUES (1); CREATE RULE r AS ON DELETE TO deals DO INSTEAD NOTHING").await;
     let effects = target.apply(&batch("7")).await.unwrap();
-    assert!(matches!(&effects[0], Effect::Waits(_)), "{effects:?}");
+    assert!(matches!(&effects[0], Effect::Unfit(_)), "{effects:?}");
     assert_eq!(effects[1..], [Effect::Absent, Effect::Deactivated]);
     bench.sql("DROP RULE r ON deals").await;
     assert_eq!(target.apply(&batch("7")).await.unwrap()[0], removed(1));

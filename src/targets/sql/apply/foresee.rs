@@ -1,6 +1,6 @@
 //! What a batch would do, told without doing it: the first half of a batch, and an answer by table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Group, Prepared, failed, groups, prepared_for};
 use crate::domain::Action;
@@ -42,13 +42,15 @@ pub async fn foresee(
 }
 
 impl Group<'_> {
-    /// The rows that would go with each row that was found; a table that is reached in several ways stands once.
+    /// The rows that would go with each row that goes; a table that is reached in several ways stands once.
     async fn by_table(
         &self,
         session: &mut dyn Session,
     ) -> Result<Vec<(usize, Vec<(String, u64)>)>, TargetError> {
         let names = self.plan.tables();
-        let told = self.way.by_table(session, &self.wanted).await?;
+        let mut told = self.way.by_table(session, &self.wanted).await?;
+        let going: BTreeSet<usize> = self.going.iter().map(|row| row.n).collect();
+        told.retain(|(n, _)| going.contains(n));
         let mut all = Vec::with_capacity(told.len());
         for (n, rows) in told {
             let mut sums: BTreeMap<&str, u64> = BTreeMap::new();

@@ -171,7 +171,7 @@ async fn a_schema_that_changes_is_read_again() {
     assert_eq!(bench.delete(&[&["2"]]).await, [removed(2)]);
     bench.sql("ALTER TABLE listings RENAME TO houses").await;
     let missing = bench.delete(&[&["3"]]).await;
-    assert_eq!(missing, [Effect::Waits("listing: there is no table \"listings\"".to_owned())]);
+    assert_eq!(missing, [Effect::Unfit("listing: there is no table \"listings\"".to_owned())]);
     bench.sql("ALTER TABLE houses RENAME TO listings").await;
     assert_eq!(bench.delete(&[&["3"]]).await, [removed(1)]);
 }
