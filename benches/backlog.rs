@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use expunged::app::Parts;
+use expunged::config::Config;
 use expunged::domain::{Action, Door, Entity, Evidence, Key, Notice, Timestamp};
 use expunged::intake::Delivery;
 use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
@@ -29,12 +30,12 @@ const LOOK: Duration = Duration::from_millis(2);
 /// As the SQL target sets them.
 const PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;";
 
-/// Random listings, none of them twice.
-fn random() -> Vec<u64> {
+/// So many random listings of those that there are, none of them twice.
+pub fn random(listings: u64, backlog: usize) -> Vec<u64> {
     let mut dice = fastrand::Rng::with_seed(7);
-    let mut numbers: Vec<u64> = (0..LISTINGS).collect();
+    let mut numbers: Vec<u64> = (0..listings).collect();
     dice.shuffle(&mut numbers);
-    numbers.truncate(BACKLOG);
+    numbers.truncate(backlog);
     numbers
 }
 
@@ -72,16 +73,15 @@ impl Target for Timed {
 }
 
 /// Seconds of a backlog.
-struct Took {
+pub struct Took {
     /// From the first batch to the last settlement.
-    whole: f64,
+    pub whole: f64,
     /// Of it, those in which the target was at work.
-    target: f64,
+    pub target: f64,
 }
 
 /// Carries the backlog out at the target named `name`.
-async fn ours(folder: &Path, name: &str, numbers: &[u64]) -> anyhow::Result<Took> {
-    let mut config = setting::config(folder)?;
+pub async fn ours(mut config: Config, name: &str, numbers: &[u64]) -> anyhow::Result<Took> {
     config.targets.retain(|target| target.name == name);
     let parts = Parts::open(config, setting::clock(), true).await?;
     parts.note_topology().await?;
@@ -183,7 +183,7 @@ async fn by_hand(file: &Path, numbers: &[u64], sorted: bool) -> anyhow::Result<f
 }
 
 pub async fn replica(report: &mut Report) -> anyhow::Result<()> {
-    let numbers = random();
+    let numbers = random(LISTINGS, BACKLOG);
     let (mut theirs, mut mine, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let mut fastest = f64::INFINITY;
@@ -195,7 +195,7 @@ pub async fn replica(report: &mut Report) -> anyhow::Result<()> {
         theirs.push(BACKLOG as f64 / fastest);
         let folder = setting::folder()?;
         replica::replica(folder.path(), LISTINGS).await?;
-        let took = ours(folder.path(), "replica", &numbers).await?;
+        let took = ours(setting::config(folder.path())?, "replica", &numbers).await?;
         mine.push(BACKLOG as f64 / took.whole);
         shares.push(took.target / took.whole);
     }
@@ -221,7 +221,7 @@ fn bare(folder: &Path, numbers: &[u64]) -> anyhow::Result<f64> {
 }
 
 pub async fn search(report: &mut Report) -> anyhow::Result<()> {
-    let numbers = random();
+    let numbers = random(LISTINGS, BACKLOG);
     let (mut theirs, mut mine, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let folder = setting::folder()?;
@@ -230,7 +230,7 @@ pub async fn search(report: &mut Report) -> anyhow::Result<()> {
         theirs.push(BACKLOG as f64 / tokio::task::spawn_blocking(move || bare(&index, &again)).await??);
         let folder = setting::folder()?;
         replica::search(folder.path(), LISTINGS)?;
-        let took = ours(folder.path(), "search", &numbers).await?;
+        let took = ours(setting::config(folder.path())?, "search", &numbers).await?;
         mine.push(BACKLOG as f64 / took.whole);
         shares.push(took.target / took.whole);
     }

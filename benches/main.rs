@@ -8,6 +8,7 @@
 
 mod ack;
 mod backlog;
+mod databases;
 mod doors;
 mod latency;
 mod load;
@@ -22,10 +23,12 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Name, and what it measures.
-const BENCHES: [(&str, &str); 8] = [
+const BENCHES: [(&str, &str); 10] = [
     ("ack", "durable acknowledgements, against the same handler without storing and over a plain file"),
     ("ack_p99", "the slowest hundredth of acknowledgements at half of that rate"),
     ("delete", "a backlog deleted from a replica, against statements written by hand"),
+    ("delete_postgres", "a backlog deleted from PostgreSQL, against statements written by hand"),
+    ("delete_mariadb", "a backlog deleted from MariaDB, against statements written by hand"),
     ("index", "a backlog deleted from a search index, against bare deletions by term"),
     ("latency", "one delivery to gone everywhere on an idle daemon, against the sum of its parts"),
     ("sustained", "taking and carrying out together, against a receiver written by hand"),
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
     if let Some(unknown) = named.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name)) {
         eprintln!("unknown: {unknown}; there are:");
         for (name, what) in BENCHES {
-            eprintln!("  {name:<10} {what}");
+            eprintln!("  {name:<15} {what}");
         }
         return ExitCode::from(2);
     }
@@ -87,6 +90,8 @@ fn measure(name: &str, what: &str) -> anyhow::Result<bool> {
             "ack" => ack::rate(&mut report).await,
             "ack_p99" => ack::p99(&mut report).await,
             "delete" => backlog::replica(&mut report).await,
+            "delete_postgres" => databases::backlog(&mut report, &databases::Postgres).await,
+            "delete_mariadb" => databases::backlog(&mut report, &databases::MariaDb).await,
             "index" => backlog::search(&mut report).await,
             "latency" => latency::gone(&mut report).await,
             "sustained" => sustained::throughput(&mut report).await,

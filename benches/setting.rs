@@ -42,6 +42,12 @@ pub fn config(folder: &Path) -> anyhow::Result<Config> {
     Ok(Config::parse(&text(folder)?, "bench", &ProcessEnvironment)?)
 }
 
+/// The same with a replica elsewhere.
+pub fn config_over(folder: &Path, url: &str) -> anyhow::Result<Config> {
+    let file = format!("sqlite://{}/replica.db", folder.display());
+    Ok(Config::parse(&text(folder)?.replace(&file, url), "bench", &ProcessEnvironment)?)
+}
+
 /// A configuration: one source that signs with HMAC, a replica and an index in the folder, no brake.
 pub fn text(folder: &Path) -> anyhow::Result<String> {
     let secret = folder.join("secret");

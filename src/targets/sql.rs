@@ -12,6 +12,7 @@ mod check;
 mod coverage;
 mod guard;
 mod key;
+mod mysql;
 mod pace;
 mod plan;
 mod postgres;
@@ -48,9 +49,11 @@ const TRIES: Range<u8> = 0..2;
 
 /// The dialect that an address is written for.
 fn place(url: &str) -> Result<Box<dyn Place>, TargetError> {
-    match Url::parse(url).ok().filter(|url| url.scheme().starts_with("postgres")) {
-        Some(url) => Ok(Box::new(postgres::Place::parse(&url)?)),
-        None => Ok(Box::new(sqlite::Place::parse(url)?)),
+    let parsed = Url::parse(url).ok();
+    match parsed.as_ref().map(|url| (url.scheme(), url)) {
+        Some(("postgres" | "postgresql", url)) => Ok(Box::new(postgres::Place::parse(url)?)),
+        Some(("mysql" | "mariadb", url)) => Ok(Box::new(mysql::Place::parse(url)?)),
+        _ => Ok(Box::new(sqlite::Place::parse(url)?)),
     }
 }
 

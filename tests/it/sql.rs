@@ -5,6 +5,7 @@ mod bench;
 mod drift;
 mod family;
 mod lies;
+mod mariadb;
 mod outages;
 mod rows;
 
@@ -25,6 +26,15 @@ macro_rules! on_every_database {
             async fn $test() {
                 if crate::sql::Database::Postgres.available() {
                     super::$test(crate::sql::Database::Postgres).await;
+                }
+            })*
+        }
+
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $test() {
+                if crate::sql::Database::MariaDb.available() {
+                    super::$test(crate::sql::Database::MariaDb).await;
                 }
             })*
         }

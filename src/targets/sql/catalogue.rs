@@ -117,6 +117,8 @@ pub struct Relation {
     pub sql: String,
     /// Whether we may change its rows at all.
     pub writable: bool,
+    /// Why nothing may be deleted from it by us, and what to do about that.
+    pub barred: Option<(String, &'static str)>,
     pub kind: RelationKind,
     /// The name under which the row number can be had; the shortest way to a row.
     pub row_id: Option<String>,
@@ -136,6 +138,9 @@ pub struct Remark {
     pub what: String,
     pub mend: String,
 }
+
+/// Ends the declared type of a column that the database sets to its own clock whenever a row changes.
+pub const SELF_CHANGING: &str = " ON UPDATE CURRENT_TIMESTAMP";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
@@ -166,6 +171,9 @@ pub struct Typed {
     pub equals: String,
     /// The words that it may hold, where it lists them.
     pub labels: Vec<String>,
+    /// Its own equality takes different texts for one: the table cannot hold both. Statements compare bytes
+    /// beside it.
+    pub folds: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ mod children;
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Affinity, Catalogue, Column, Index, Relation, RelationKind, Ways};
+use super::catalogue::{Affinity, Catalogue, Column, Index, Relation, RelationKind, SELF_CHANGING, Ways};
 use crate::config::target::{Guard, Table, Value};
 use crate::domain::Entity;
 use crate::targets::{Finding, Severity, tells_of_copying};
@@ -67,6 +67,9 @@ impl Report {
             );
             return None;
         };
+        if let Some((why, mend)) = &relation.barred {
+            self.fault(&place, why.clone(), *mend);
+        }
         let not_there = match relation.kind {
             RelationKind::Table => return Some(relation),
             RelationKind::View | RelationKind::Other => {
@@ -134,6 +137,16 @@ fn key(report: &mut Report, place: &str, relation: &Relation, key: &[String]) {
                     column.declared
                 ),
                 mend,
+            );
+        }
+        if column.typed.folds {
+            report.warning(
+                place,
+                format!(
+                    "column {name:?} takes keys that differ in case or accents for one ({}): the table holds one of them, and a deletion finds it only by the key that it was written with",
+                    column.declared
+                ),
+                "give the column a collation that tells all keys apart, such as utf8mb4_bin",
             );
         }
     }
@@ -223,7 +236,7 @@ fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&G
             "add format = \"unix_seconds\" or \"unix_millis\"",
         );
     }
-    if tells_of_copying(&guard.column) {
+    if tells_of_copying(&guard.column) || column.declared.ends_with(SELF_CHANGING) {
         report.warning(
             place,
             format!(

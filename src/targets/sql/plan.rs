@@ -145,7 +145,8 @@ impl Plan {
 }
 
 fn relation<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Relation, String> {
-    catalogue.relation(name).ok_or_else(|| format!("there is no table {name:?}"))
+    let relation = catalogue.relation(name).ok_or_else(|| format!("there is no table {name:?}"))?;
+    relation.barred.as_ref().map_or(Ok(relation), |(why, _)| Err(why.clone()))
 }
 
 fn field(relation: &Relation, name: &str) -> Result<Field, String> {

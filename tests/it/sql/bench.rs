@@ -16,12 +16,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use tempfile::TempDir;
 
-use crate::support::servers::{self, postgres};
+use crate::support::servers::{self, mariadb, postgres};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
     Postgres,
+    MariaDb,
 }
 
 impl Database {
@@ -29,6 +30,7 @@ impl Database {
         match self {
             Self::Sqlite => true,
             Self::Postgres => servers::available(&postgres::Postgres),
+            Self::MariaDb => servers::available(&mariadb::MariaDb),
         }
     }
 
@@ -47,6 +49,14 @@ impl Database {
                 ("{time}", "timestamptz"),
                 ("{loose}", "text COLLATE loose"),
                 ("{real}", "double precision"),
+            ],
+            // Its own types of times read no zone.
+            Self::MariaDb => [
+                ("{text}", "LONGTEXT"),
+                ("{key}", "VARCHAR(255) COLLATE utf8mb4_bin"),
+                ("{time}", "VARCHAR(64)"),
+                ("{loose}", "VARCHAR(255) COLLATE utf8mb4_general_ci"),
+                ("{real}", "DOUBLE"),
             ],
         }
     }
@@ -73,6 +83,7 @@ impl Bench {
         let owner = match database {
             Database::Sqlite => Owner::File(tempfile::tempdir().unwrap()),
             Database::Postgres => Owner::Server(postgres::database().await.unwrap()),
+            Database::MariaDb => Owner::Server(mariadb::database().await.unwrap()),
         };
         let target = target(&owner.url(), table);
         let bench = Self { database, target, owner };

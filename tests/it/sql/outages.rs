@@ -31,23 +31,23 @@ fn schema(listings: usize) -> String {
     )
 }
 
-fn family() -> expunged::config::target::Table {
+pub fn family() -> expunged::config::target::Table {
     with_children(vec![child("images", "listing_id", OnDelete::Delete)])
 }
 
 /// The daemon's parts over one target.
-async fn rig(folder: &tempfile::TempDir, target: Arc<dyn Target>) -> Rig {
+pub async fn rig(folder: &tempfile::TempDir, target: Arc<dyn Target>) -> Rig {
     let config = mirror::config(folder.path(), "http://127.0.0.1:9", "[brake]\nmode = \"off\"", "");
     Rig::over(config, mirror::clock(), vec![target]).await
 }
 
-async fn hear(rig: &Rig, ids: std::ops::RangeInclusive<usize>) {
+pub async fn hear(rig: &Rig, ids: std::ops::RangeInclusive<usize>) {
     let key = |id: usize| Key::new(vec![id.to_string()]).unwrap();
     let notices = ids.map(|id| notice(&key(id), Action::Delete, Timestamp::from_seconds(1))).collect();
     rig.record(Door::Webhook, notices).await;
 }
 
-async fn outcomes(rig: &Rig) -> Vec<(String, u64)> {
+pub async fn outcomes(rig: &Rig) -> Vec<(String, u64)> {
     let outcomes = rig.parts.store.tally().await.unwrap().outcomes;
     outcomes.into_iter().map(|(_, outcome, count)| (outcome, count)).collect()
 }

@@ -5,6 +5,7 @@
 //! may kill ([`Server::start`]). Where the programs are missing the test says so and passes, but not where
 //! `CI=true`: there a suite that tests nothing must not look like one that holds.
 
+pub mod mariadb;
 pub mod pgbouncer;
 pub mod postgres;
 

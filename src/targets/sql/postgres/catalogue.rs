@@ -148,6 +148,7 @@ fn relation(row: &PgRow) -> Result<Relation, Error> {
         qualified: Some(qualified),
         sql,
         writable: row.try_get(5)?,
+        barred: None,
         kind,
         row_id: None,
         columns,

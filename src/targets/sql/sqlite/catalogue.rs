@@ -44,6 +44,7 @@ pub async fn read(connection: &mut SqliteConnection, names: &[&str]) -> Result<C
                 qualified: None,
                 sql,
                 writable: true,
+                barred: None,
                 kind,
                 row_id,
                 columns,

@@ -78,5 +78,5 @@ fn typed(row: &PgRow) -> Result<(Affinity, Typed), Error> {
     let operators: Option<String> = row.try_get(11)?;
     let operators = operators.unwrap_or_else(|| "pg_catalog".to_owned());
     let equals = format!("OPERATOR({}.=)", quoted(&operators));
-    Ok((affinity, Typed { own, declared: text(2)?, cast, equals, labels: row.try_get(12)? }))
+    Ok((affinity, Typed { own, declared: text(2)?, cast, equals, labels: row.try_get(12)?, folds: false }))
 }
