@@ -34,9 +34,8 @@ const STATEMENTS_KEPT: usize = 2 * STATEMENT_ROWS_MAX;
 const PROBE_BYTES: i64 = 1 << 20;
 const PROBE: &str = "INSERT INTO probe (id, room) VALUES (1, zeroblob(?))";
 const PROBE_END: &str = "DELETE FROM probe";
+const BEGIN: &str = "BEGIN IMMEDIATE";
 const ROLLBACK: &str = "ROLLBACK";
-/// How often a commit is begun behind what another process has appended: commands append once and end.
-const TRIES_MAX: usize = 5;
 
 type Answer = oneshot::Sender<Result<Vec<Seq>, StoreError>>;
 
@@ -219,30 +218,30 @@ impl Writer {
 
     /// Writes all requests in one transaction; the number of the first entry, and the bytes of all.
     async fn write(&mut self, requests: &[Append]) -> Result<(Seq, u64), StoreError> {
-        for _ in 0..TRIES_MAX {
-            let known = self.head;
-            let connection = self.connection().await?;
-            let head = match known {
-                Some(head) => head,
-                None => journal::head(connection).await?,
-            };
+        if let Some(head) = self.head {
             let rows = rows(head, requests);
-            match insert(connection, &rows).await {
-                Ok(()) => {
-                    self.head = rows.last().map(|row| Position { seq: row.seq, hash: row.hash });
-                    let bytes = rows.iter().map(Row::bytes).sum();
-                    self.tail.extend(rows.into_iter().map(Row::entry));
-                    return Ok((head.seq + 1, bytes));
-                }
-                Err(error) if is_taken(&error) => {
-                    // Another process has appended since: the chain goes on from there.
-                    sqlx::query(ROLLBACK).execute(connection).await?;
-                    self.head = None;
-                }
+            match insert(self.connection().await?, &rows, true).await {
+                Ok(()) => return Ok(self.wrote(head, rows)),
+                // Another process has appended since: the chain goes on from there.
+                Err(error) if is_taken(&error) => {}
                 Err(error) => return Err(error.into()),
             }
+            sqlx::query(ROLLBACK).execute(self.connection().await?).await?;
         }
-        Err(StoreError::Unavailable("other processes append to the journal without a pause".into()))
+        let connection = self.connection().await?;
+        sqlx::query(BEGIN).execute(&mut *connection).await?;
+        let head = journal::head(connection).await?;
+        let rows = rows(head, requests);
+        insert(connection, &rows, false).await?;
+        Ok(self.wrote(head, rows))
+    }
+
+    /// Notes what is durable now.
+    fn wrote(&mut self, before: Position, rows: Vec<Row>) -> (Seq, u64) {
+        self.head = rows.last().map(|row| Position { seq: row.seq, hash: row.hash });
+        let bytes = rows.iter().map(Row::bytes).sum();
+        self.tail.extend(rows.into_iter().map(Row::entry));
+        (before.seq + 1, bytes)
     }
 
     /// Writes and syncs as much as the largest request would, and takes it away again: the pages that this
@@ -300,12 +299,12 @@ fn rows(head: Position, requests: &[Append]) -> Vec<Row> {
 
 /// Writes the rows in one transaction, with as few trips to the connection's thread as their number allows:
 /// each costs as much as the rows of several requests.
-async fn insert(connection: &mut SqliteConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
+async fn insert(connection: &mut SqliteConnection, rows: &[Row], begins: bool) -> Result<(), sqlx::Error> {
     let mut groups = rows.chunks(STATEMENT_ROWS_MAX).peekable();
-    let mut first = true;
+    let mut begins = begins;
     while let Some(group) = groups.next() {
-        let text = insert_text(group, first, groups.peek().is_none());
-        first = false;
+        let text = insert_text(group, begins, groups.peek().is_none());
+        begins = false;
         let mut query = sqlx::query(AssertSqlSafe(text));
         for row in group {
             query = query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone());
