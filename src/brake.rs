@@ -132,11 +132,16 @@ impl Brake {
             return Ok(None);
         }
         let awaiting = self.store.awaiting(STEP_FACTS_MAX).await?;
+        self.decide_on(&awaiting).await
+    }
+
+    /// Decides on facts that await it, for a caller who knows that no older ones do.
+    pub async fn decide_on(&mut self, awaiting: &[Task]) -> Result<Option<Decided>, StoreError> {
         if awaiting.is_empty() {
             return Ok(None);
         }
         let decided = if self.limits.on {
-            let candidates = self.weigh(&awaiting).await;
+            let candidates = self.weigh(awaiting).await;
             let allowances = self.allowances(&candidates).await?;
             decide(&candidates, &allowances)
         } else {

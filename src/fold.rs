@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::domain::{
     Action, Door, Entity, Event, Key, Notice, Seq, Timestamp, Tombstone, TombstoneId,
-    event::{Heard, RunEnded, Topology},
+    event::{Fact, Heard, RunEnded, Topology},
     tombstone::{Arrival, Hearing},
 };
-use crate::store::{Entry, Fold, Position, RunCounts, SharedStore, StoreError};
+use crate::store::{Entry, Fold, Position, RunCounts, SharedStore, StoreError, Task};
 use crate::telemetry::metrics::NoticeResult;
 
 /// Entries in one step: few enough that a step takes milliseconds, and those who wait for it little longer.
@@ -20,6 +20,8 @@ const STEP_ENTRIES_MAX: u32 = 512;
 /// Bytes of entries in one step: fifty pages of a feed, or one settled batch. What they mean takes ten times as
 /// much memory.
 const STEP_BYTES_MAX: usize = 1024 * 1024;
+/// Facts that a step hands to the brake itself: those of a usual moment. More are read by the brake, in its own steps.
+const AWAITING_MAX: usize = 1_000;
 /// Without a configured horizon: the longest retry schedule that is documented (Standard Webhooks, 75.6 h).
 const RETRY_HORIZON: Duration = Duration::from_hours(76);
 
@@ -41,6 +43,8 @@ pub struct Folded {
     pub more: bool,
     /// The last of its entries that may have given targets something to do.
     pub released: Option<Seq>,
+    /// The facts of this step that await the brake, oldest first; `None` if they are many, or if there may be others.
+    pub awaiting: Option<Vec<Task>>,
     /// Notices by source, door and what they were.
     pub heard: BTreeMap<(String, Door, NoticeResult), u64>,
     pub runs_ended: Vec<RunEnded>,
@@ -70,8 +74,9 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     };
     let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
     let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;
+    let alone = fold.position() == before && !more;
     let folded = Folded { entries: entries.len() as u64, more, ..Folded::default() };
-    let mut step = Step { topology: fold.topology().await?, folded };
+    let mut step = Step { topology: fold.topology().await?, folded, awaiting: BTreeMap::new() };
     let mut run_of_heard: Vec<(&Entry, Heard)> = Vec::new();
     for entry in &entries {
         match entry.event()? {
@@ -86,6 +91,9 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     step.heard(&mut *fold, run_of_heard).await?;
     fold.commit(position).await?;
     step.folded.position = position;
+    if alone && step.awaiting.len() <= AWAITING_MAX {
+        step.folded.awaiting = Some(step.awaiting.into_values().collect());
+    }
     Ok(step.folded)
 }
 
@@ -104,6 +112,8 @@ pub async fn catch_up(store: &SharedStore) -> Result<Seq, StoreError> {
 struct Step {
     topology: Topology,
     folded: Folded,
+    /// The facts that are new, by tombstone.
+    awaiting: BTreeMap<TombstoneId, Task>,
 }
 
 impl Step {
@@ -124,6 +134,13 @@ impl Step {
             if !heard.unreadable.is_empty() {
                 fold.unreadable(entry.seq, &heard.source, entry.at, &heard.unreadable).await?;
                 *self.count(heard, NoticeResult::Unreadable) += heard.unreadable.len() as u64;
+            }
+        }
+        for (tombstone, _) in records.tombstones.iter().filter(|(_, fresh)| *fresh) {
+            if tombstone.action == Action::Relisted {
+                self.awaiting.remove(&tombstone.id);
+            } else {
+                self.awaiting.insert(tombstone.id, task(tombstone));
             }
         }
         records.save(fold).await
@@ -173,6 +190,21 @@ impl Step {
                 Ok(())
             }
         }
+    }
+}
+
+/// What the brake decides on.
+fn task(tombstone: &Tombstone) -> Task {
+    Task {
+        fact: Fact(tombstone.id, tombstone.cause),
+        entity: tombstone.entity.clone(),
+        key: tombstone.key.clone(),
+        action: tombstone.action,
+        at: tombstone.at,
+        upstream_time: tombstone.upstream_time,
+        heard_at: tombstone.heard_at,
+        attempts: 0,
+        removed: false,
     }
 }
 

@@ -88,11 +88,13 @@ impl Pipeline {
     /// may be more to do at once.
     async fn round(&mut self, standing: &mut Standing) -> Result<bool, StoreError> {
         let (mut more, mut heard, mut quiet) = (true, false, true);
-        for _ in 0..STEPS_MAX {
+        let mut fresh = None;
+        for steps in 0..STEPS_MAX {
             let folded = fold::step(&self.store, standing.position).await?;
             standing.position = Some(folded.position);
             self.count(&folded).await?;
             self.reached(&folded);
+            fresh = folded.awaiting.filter(|_| steps == 0 && !standing.undecided);
             heard |= !folded.heard.is_empty();
             quiet &= folded.entries == 0;
             more = folded.more;
@@ -102,7 +104,10 @@ impl Pipeline {
         }
         // Most entries tell of batches: looking for something to decide on would cost each of them a question.
         // A scan that finds nothing does look: a command beside the daemon may have folded what it heard by itself.
-        if heard || standing.undecided || quiet {
+        if let Some(facts) = fresh {
+            // All that awaits: it need not be read again.
+            self.brake.decide_on(&facts).await?;
+        } else if heard || standing.undecided || quiet {
             let folded = standing.position.unwrap_or_default().seq;
             // Before the end, the last decision may not be folded, and the brake not have looked.
             standing.undecided = self.brake.step(folded).await?.is_some() || more;

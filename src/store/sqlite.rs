@@ -13,6 +13,7 @@ mod fold;
 mod journal;
 mod open;
 mod read;
+mod readers;
 mod requests;
 mod rows;
 mod script;
@@ -24,8 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
 use tokio::sync::{Mutex, mpsc, watch};
+
+use readers::Readers;
 
 pub use open::OpenOptions;
 pub use writer::Writer;
@@ -41,9 +43,9 @@ use crate::domain::{Entity, Key, Outcome, Seq, Timestamp, TombstoneId};
 pub struct SqliteStore {
     appends: mpsc::Sender<writer::Append>,
     health: watch::Receiver<Health>,
-    journal: SqlitePool,
+    journal: Readers,
     tail: Arc<tail::Tail>,
-    projections: SqlitePool,
+    projections: Readers,
     folding: Arc<Mutex<fold::Projector>>,
     /// Held by the daemon for as long as it lives; a second daemon finds it taken.
     _daemon: Option<File>,
@@ -94,7 +96,7 @@ impl Store for SqliteStore {
         entries_max: u32,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        journal::entries(&self.journal, after, entries_max, bytes_max).await
+        journal::entries(&mut *self.journal.get().await?, after, entries_max, bytes_max).await
     }
 
     async fn ahead(&self, after: Seq, entries_max: u32, bytes_max: usize) -> Result<Vec<Entry>, StoreError> {
@@ -106,23 +108,23 @@ impl Store for SqliteStore {
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        let mut connection = self.journal.acquire().await?;
+        let mut connection = self.journal.get().await?;
         journal::head(&mut connection).await
     }
 
     async fn entry(&self, seq: Seq) -> Result<Option<Entry>, StoreError> {
-        Ok(journal::entries(&self.journal, seq - 1, 1, usize::MAX)
+        Ok(journal::entries(&mut *self.journal.get().await?, seq - 1, 1, usize::MAX)
             .await?
             .into_iter()
             .find(|it| it.seq == seq))
     }
 
     async fn body(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
-        journal::body(&self.journal, seq).await
+        journal::body(&mut *self.journal.get().await?, seq).await
     }
 
     async fn purge_bodies(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        journal::purge_bodies(&self.journal, before, limit).await
+        journal::purge_bodies(&mut *self.journal.get().await?, before, limit).await
     }
 
     async fn lease(
@@ -132,11 +134,11 @@ impl Store for SqliteStore {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, StoreError> {
-        journal::lease(&self.journal, name, holder, now, until).await
+        journal::lease(&mut *self.journal.get().await?, name, holder, now, until).await
     }
 
     async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
-        journal::release_lease(&self.journal, name, holder).await
+        journal::release_lease(&mut *self.journal.get().await?, name, holder).await
     }
 
     fn health(&self) -> watch::Receiver<Health> {
@@ -148,28 +150,28 @@ impl Store for SqliteStore {
     }
 
     async fn position(&self) -> Result<Position, StoreError> {
-        let mut connection = self.projections.acquire().await?;
+        let mut connection = self.projections.get().await?;
         fold::position(&mut connection).await
     }
 
     async fn awaiting(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
-        read::awaiting(&self.projections, limit).await
+        read::awaiting(&mut *self.projections.get().await?, limit).await
     }
 
     async fn spent_since(&self, since: Timestamp) -> Result<Vec<(Entity, u64)>, StoreError> {
-        read::spent_since(&self.projections, since).await
+        read::spent_since(&mut *self.projections.get().await?, since).await
     }
 
     async fn removed_since(&self, since: Timestamp) -> Result<Vec<Removed>, StoreError> {
-        read::removed_since(&self.projections, since).await
+        read::removed_since(&mut *self.projections.get().await?, since).await
     }
 
     async fn holds(&self, open_only: bool) -> Result<Vec<Hold>, StoreError> {
-        read::holds(&self.projections, open_only).await
+        read::holds(&mut *self.projections.get().await?, open_only).await
     }
 
     async fn held(&self, hold: Seq, limit: u32) -> Result<Vec<Task>, StoreError> {
-        read::held(&self.projections, hold, limit).await
+        read::held(&mut *self.projections.get().await?, hold, limit).await
     }
 
     async fn due(
@@ -179,39 +181,39 @@ impl Store for SqliteStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Task>, StoreError> {
-        read::due(&self.projections, target, after, now, limit).await
+        read::due(&mut *self.projections.get().await?, target, after, now, limit).await
     }
 
     async fn next_due_at(&self, target: &str) -> Result<Option<Timestamp>, StoreError> {
-        read::next_due_at(&self.projections, target).await
+        read::next_due_at(&mut *self.projections.get().await?, target).await
     }
 
     async fn open_batches(&self, target: &str) -> Result<Vec<OpenBatch>, StoreError> {
-        read::open_batches(&self.projections, target).await
+        read::open_batches(&mut *self.projections.get().await?, target).await
     }
 
     async fn queue(&self, target: &str) -> Result<Queue, StoreError> {
-        read::queue(&self.projections, target).await
+        read::queue(&mut *self.projections.get().await?, target).await
     }
 
     async fn checkpoint(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
-        read::checkpoint(&self.projections, source).await
+        read::checkpoint(&mut *self.projections.get().await?, source).await
     }
 
     async fn runs(&self, source: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
-        read::runs(&self.projections, source, limit).await
+        read::runs(&mut *self.projections.get().await?, source, limit).await
     }
 
     async fn story(&self, entity: &Entity, key: &Key) -> Result<Option<Story>, StoreError> {
-        read::story(&self.projections, entity, key).await
+        read::story(&mut *self.projections.get().await?, entity, key).await
     }
 
     async fn tally(&self) -> Result<Tally, StoreError> {
-        read::tally(&self.projections).await
+        read::tally(&mut *self.projections.get().await?).await
     }
 
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>, StoreError> {
-        read::parked(&self.projections, limit).await
+        read::parked(&mut *self.projections.get().await?, limit).await
     }
 
     async fn tombstones(
@@ -220,11 +222,11 @@ impl Store for SqliteStore {
         after: TombstoneId,
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
-        requests::tombstones(&self.projections, entity, after, limit).await
+        requests::tombstones(&mut *self.projections.get().await?, entity, after, limit).await
     }
 
     async fn request(&self, receipt: Seq) -> Result<Option<Request>, StoreError> {
-        requests::request(&self.projections, receipt).await
+        requests::request(&mut *self.projections.get().await?, receipt).await
     }
 
     async fn request_again(
@@ -233,11 +235,11 @@ impl Store for SqliteStore {
         key: &str,
         since: Timestamp,
     ) -> Result<Option<Request>, StoreError> {
-        requests::again(&self.projections, token, key, since).await
+        requests::again(&mut *self.projections.get().await?, token, key, since).await
     }
 
     async fn request_counts(&self, receipt: Seq) -> Result<Vec<(Option<Outcome>, u64)>, StoreError> {
-        requests::counts(&self.projections, receipt).await
+        requests::counts(&mut *self.projections.get().await?, receipt).await
     }
 
     async fn request_results(
@@ -247,6 +249,6 @@ impl Store for SqliteStore {
         limit: u32,
         only: Only,
     ) -> Result<Vec<RequestResult>, StoreError> {
-        requests::results(&self.projections, receipt, after, limit, only).await
+        requests::results(&mut *self.projections.get().await?, receipt, after, limit, only).await
     }
 }

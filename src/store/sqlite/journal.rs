@@ -1,7 +1,7 @@
 //! Reading the journal, the bodies beside it, and the leases.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection};
 
 use crate::domain::{Seq, Timestamp};
 use crate::store::{Entry, Position, StoreError};
@@ -39,14 +39,15 @@ fn hash(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
 
 /// Entries after `after`, until `entries_max` is reached or `bytes_max` is passed.
 pub async fn entries(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     after: Seq,
     entries_max: u32,
     bytes_max: usize,
 ) -> Result<Vec<Entry>, StoreError> {
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
     let query = sqlx::query(ENTRIES).bind(after).bind(entries_max).bind(bytes_max);
-    let mut found: Vec<Entry> = query.fetch_all(pool).await?.iter().map(entry).collect::<Result<_, _>>()?;
+    let mut found: Vec<Entry> =
+        query.fetch_all(&mut *connection).await?.iter().map(entry).collect::<Result<_, _>>()?;
     // They come in this order already; having the database sort them would copy every body.
     found.sort_unstable_by_key(|entry| entry.seq);
     Ok(found)
@@ -62,27 +63,35 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
     })
 }
 
-pub async fn body(pool: &SqlitePool, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(sqlx::query_scalar(BODY).bind(seq).fetch_optional(pool).await?)
+pub async fn body(connection: &mut SqliteConnection, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(sqlx::query_scalar(BODY).bind(seq).fetch_optional(&mut *connection).await?)
 }
 
-pub async fn purge_bodies(pool: &SqlitePool, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-    let done = sqlx::query(PURGE).bind(before.micros()).bind(limit).execute(pool).await?;
+pub async fn purge_bodies(
+    connection: &mut SqliteConnection,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query(PURGE).bind(before.micros()).bind(limit).execute(&mut *connection).await?;
     Ok(done.rows_affected())
 }
 
 pub async fn lease(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     name: &str,
     holder: &str,
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool, StoreError> {
     let query = sqlx::query(LEASE).bind(name).bind(holder).bind(now.micros()).bind(until.micros());
-    Ok(query.execute(pool).await?.rows_affected() == 1)
+    Ok(query.execute(&mut *connection).await?.rows_affected() == 1)
 }
 
-pub async fn release_lease(pool: &SqlitePool, name: &str, holder: &str) -> Result<(), StoreError> {
-    sqlx::query(RELEASE).bind(name).bind(holder).execute(pool).await?;
+pub async fn release_lease(
+    connection: &mut SqliteConnection,
+    name: &str,
+    holder: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(RELEASE).bind(name).bind(holder).execute(&mut *connection).await?;
     Ok(())
 }

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::Mutex;
 
+use super::readers::Readers;
 use super::tail::Tail;
 use super::{SqliteStore, Writer, fold, journal, projections_path, writer};
 use crate::store::{OpenError, StoreError};
 
-/// Readers of each file at once: one for the daemon's loops, one for scrapes, one for luck.
-const READERS_MAX: u32 = 3;
 /// How long a statement waits for another process's lock: a command beside the daemon writes for
 /// milliseconds, so that a longer wait means that something is wrong.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,11 +92,8 @@ fn connect_options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnect
         .disable_statement_logging()
 }
 
-fn readers(path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(READERS_MAX)
-        .test_before_acquire(false)
-        .connect_lazy_with(connect_options(path, SqliteSynchronous::Full))
+fn readers(path: &Path) -> Readers {
+    Readers::new(connect_options(path, SqliteSynchronous::Full))
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> StoreError {

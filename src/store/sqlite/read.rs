@@ -2,7 +2,7 @@
 
 use sqlx::query::QueryScalar;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Row, Sqlite, SqlitePool};
+use sqlx::{Row, Sqlite, SqliteConnection};
 
 use super::rows::{action, key, tombstone};
 use crate::domain::{
@@ -68,12 +68,12 @@ fn task(columns: Columns) -> Result<Task, StoreError> {
 
 /// The tasks that a query gives, in its order.
 async fn tasks<'q>(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     query: &str,
     bind: impl FnOnce(Scalar<'q>) -> Scalar<'q>,
 ) -> Result<Vec<Task>, StoreError> {
     let text = format!("{GATHERED} ({query})");
-    let list = bind(sqlx::query_scalar(sqlx::AssertSqlSafe(text))).fetch_one(pool).await?;
+    let list = bind(sqlx::query_scalar(sqlx::AssertSqlSafe(text))).fetch_one(&mut *connection).await?;
     let rows: Vec<Columns> =
         serde_json::from_str(&list).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     rows.into_iter().map(task).collect()
@@ -87,18 +87,18 @@ fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> 
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_micros))
 }
 
-pub async fn awaiting(pool: &SqlitePool, limit: u32) -> Result<Vec<Task>, StoreError> {
+pub async fn awaiting(connection: &mut SqliteConnection, limit: u32) -> Result<Vec<Task>, StoreError> {
     let query = format!("{FACT} WHERE decision = 'awaited' ORDER BY id LIMIT ?");
-    tasks(pool, &query, |query| query.bind(limit)).await
+    tasks(connection, &query, |query| query.bind(limit)).await
 }
 
-pub async fn held(pool: &SqlitePool, hold: Seq, limit: u32) -> Result<Vec<Task>, StoreError> {
+pub async fn held(connection: &mut SqliteConnection, hold: Seq, limit: u32) -> Result<Vec<Task>, StoreError> {
     let query = format!("{FACT} WHERE hold = ? AND decision = 'held' ORDER BY id LIMIT ?");
-    tasks(pool, &query, |query| query.bind(hold).bind(limit)).await
+    tasks(connection, &query, |query| query.bind(hold).bind(limit)).await
 }
 
 pub async fn due(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     target: &str,
     after: Option<&(Entity, String)>,
     now: Timestamp,
@@ -109,28 +109,36 @@ pub async fn due(
          ORDER BY k.entity, k.key LIMIT ?"
     );
     let (entity, key) = after.map_or(("", ""), |(entity, key)| (entity.as_str(), key.as_str()));
-    tasks(pool, &query, |query| query.bind(target).bind(entity).bind(key).bind(now.micros()).bind(limit))
-        .await
+    tasks(connection, &query, |query| {
+        query.bind(target).bind(entity).bind(key).bind(now.micros()).bind(limit)
+    })
+    .await
 }
 
-pub async fn next_due_at(pool: &SqlitePool, target: &str) -> Result<Option<Timestamp>, StoreError> {
-    let found: Option<i64> = sqlx::query_scalar(NEXT_DUE).bind(target).fetch_one(pool).await?;
+pub async fn next_due_at(
+    connection: &mut SqliteConnection,
+    target: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(NEXT_DUE).bind(target).fetch_one(&mut *connection).await?;
     Ok(found.map(Timestamp::from_micros))
 }
 
-pub async fn open_batches(pool: &SqlitePool, target: &str) -> Result<Vec<OpenBatch>, StoreError> {
+pub async fn open_batches(
+    connection: &mut SqliteConnection,
+    target: &str,
+) -> Result<Vec<OpenBatch>, StoreError> {
     let mut batches = Vec::new();
-    for row in sqlx::query(BATCHES).bind(target).fetch_all(pool).await? {
+    for row in sqlx::query(BATCHES).bind(target).fetch_all(&mut *connection).await? {
         let members: &str = row.try_get("members")?;
-        let tasks = tasks(pool, MEMBERS, |query| query.bind(members).bind(target)).await?;
+        let tasks = tasks(connection, MEMBERS, |query| query.bind(members).bind(target)).await?;
         batches.push(OpenBatch { number: row.try_get("number")?, tasks });
     }
     Ok(batches)
 }
 
-pub async fn queue(pool: &SqlitePool, target: &str) -> Result<Queue, StoreError> {
-    let row = sqlx::query(QUEUE).bind(target).fetch_one(pool).await?;
-    let parked: i64 = sqlx::query_scalar(QUEUE_PARKED).bind(target).fetch_one(pool).await?;
+pub async fn queue(connection: &mut SqliteConnection, target: &str) -> Result<Queue, StoreError> {
+    let row = sqlx::query(QUEUE).bind(target).fetch_one(&mut *connection).await?;
+    let parked: i64 = sqlx::query_scalar(QUEUE_PARKED).bind(target).fetch_one(&mut *connection).await?;
     Ok(Queue {
         due: u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0),
         parked: u64::try_from(parked).unwrap_or(0),
@@ -138,8 +146,11 @@ pub async fn queue(pool: &SqlitePool, target: &str) -> Result<Queue, StoreError>
     })
 }
 
-pub async fn spent_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<(Entity, u64)>, StoreError> {
-    let rows = sqlx::query(SPENT).bind(since.micros()).fetch_all(pool).await?;
+pub async fn spent_since(
+    connection: &mut SqliteConnection,
+    since: Timestamp,
+) -> Result<Vec<(Entity, u64)>, StoreError> {
+    let rows = sqlx::query(SPENT).bind(since.micros()).fetch_all(&mut *connection).await?;
     rows.iter()
         .map(|row| {
             let spent: i64 = row.try_get(1)?;
@@ -148,8 +159,11 @@ pub async fn spent_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<(Ent
         .collect()
 }
 
-pub async fn removed_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<Removed>, StoreError> {
-    let rows = sqlx::query(REMOVED).bind(since.micros()).fetch_all(pool).await?;
+pub async fn removed_since(
+    connection: &mut SqliteConnection,
+    since: Timestamp,
+) -> Result<Vec<Removed>, StoreError> {
+    let rows = sqlx::query(REMOVED).bind(since.micros()).fetch_all(&mut *connection).await?;
     rows.iter()
         .map(|row| {
             let removed: i64 = row.try_get(2)?;
@@ -159,8 +173,8 @@ pub async fn removed_since(pool: &SqlitePool, since: Timestamp) -> Result<Vec<Re
         .collect()
 }
 
-pub async fn holds(pool: &SqlitePool, open_only: bool) -> Result<Vec<Hold>, StoreError> {
-    let rows = sqlx::query(HOLDS).bind(open_only).fetch_all(pool).await?;
+pub async fn holds(connection: &mut SqliteConnection, open_only: bool) -> Result<Vec<Hold>, StoreError> {
+    let rows = sqlx::query(HOLDS).bind(open_only).fetch_all(&mut *connection).await?;
     rows.iter()
         .map(|row| {
             Ok(Hold {
@@ -179,13 +193,21 @@ pub async fn holds(pool: &SqlitePool, open_only: bool) -> Result<Vec<Hold>, Stor
         .collect()
 }
 
-pub async fn checkpoint(pool: &SqlitePool, source: &str) -> Result<Option<Timestamp>, StoreError> {
-    let found: Option<i64> = sqlx::query_scalar(CHECKPOINT).bind(source).fetch_optional(pool).await?;
+pub async fn checkpoint(
+    connection: &mut SqliteConnection,
+    source: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    let found: Option<i64> =
+        sqlx::query_scalar(CHECKPOINT).bind(source).fetch_optional(&mut *connection).await?;
     Ok(found.map(Timestamp::from_micros))
 }
 
-pub async fn runs(pool: &SqlitePool, source: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
-    let rows = sqlx::query(RUNS).bind(source).bind(limit).fetch_all(pool).await?;
+pub async fn runs(
+    connection: &mut SqliteConnection,
+    source: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Run>, StoreError> {
+    let rows = sqlx::query(RUNS).bind(source).bind(limit).fetch_all(&mut *connection).await?;
     rows.iter()
         .map(|row| {
             Ok(Run {
@@ -209,11 +231,15 @@ pub async fn runs(pool: &SqlitePool, source: Option<&str>, limit: u32) -> Result
         .collect()
 }
 
-pub async fn story(pool: &SqlitePool, entity: &Entity, key: &Key) -> Result<Option<Story>, StoreError> {
+pub async fn story(
+    connection: &mut SqliteConnection,
+    entity: &Entity,
+    key: &Key,
+) -> Result<Option<Story>, StoreError> {
     let query = sqlx::query(STORY).bind(entity.as_str()).bind(key.canonical());
-    let Some(row) = query.fetch_optional(pool).await? else { return Ok(None) };
+    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
     let stone = tombstone(&row)?;
-    let rows = sqlx::query(STORY_TASKS).bind(stone.id).fetch_all(pool).await?;
+    let rows = sqlx::query(STORY_TASKS).bind(stone.id).fetch_all(&mut *connection).await?;
     Ok(Some(Story {
         tombstone: stone,
         decision: row.try_get("decision")?,
@@ -241,11 +267,11 @@ fn story_task(row: &SqliteRow) -> Result<StoryTask, StoreError> {
     })
 }
 
-pub async fn tally(pool: &SqlitePool) -> Result<Tally, StoreError> {
-    let row = sqlx::query(TALLY).fetch_one(pool).await?;
+pub async fn tally(connection: &mut SqliteConnection) -> Result<Tally, StoreError> {
+    let row = sqlx::query(TALLY).fetch_one(&mut *connection).await?;
     let number =
         |index: usize| Ok::<_, StoreError>(u64::try_from(row.try_get::<i64, _>(index)?).unwrap_or(0));
-    let outcomes = sqlx::query(OUTCOMES).fetch_all(pool).await?;
+    let outcomes = sqlx::query(OUTCOMES).fetch_all(&mut *connection).await?;
     Ok(Tally {
         tombstones: number(0)?,
         awaiting: number(1)?,
@@ -261,8 +287,8 @@ pub async fn tally(pool: &SqlitePool) -> Result<Tally, StoreError> {
     })
 }
 
-pub async fn parked(pool: &SqlitePool, limit: u32) -> Result<Vec<Parked>, StoreError> {
-    let rows = sqlx::query(PARKED).bind(limit).fetch_all(pool).await?;
+pub async fn parked(connection: &mut SqliteConnection, limit: u32) -> Result<Vec<Parked>, StoreError> {
+    let rows = sqlx::query(PARKED).bind(limit).fetch_all(&mut *connection).await?;
     rows.iter()
         .map(|row| {
             Ok(Parked {

@@ -4,7 +4,7 @@
 //! they lie: its place in [`STANDINGS`], over all targets the first that applies.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::bulk;
 use super::decide::whole;
@@ -110,22 +110,31 @@ fn request_of(row: &SqliteRow) -> Result<Request, StoreError> {
     })
 }
 
-pub async fn request(pool: &SqlitePool, receipt: Seq) -> Result<Option<Request>, StoreError> {
-    sqlx::query(REQUEST).bind(receipt).fetch_optional(pool).await?.as_ref().map(request_of).transpose()
+pub async fn request(connection: &mut SqliteConnection, receipt: Seq) -> Result<Option<Request>, StoreError> {
+    sqlx::query(REQUEST)
+        .bind(receipt)
+        .fetch_optional(&mut *connection)
+        .await?
+        .as_ref()
+        .map(request_of)
+        .transpose()
 }
 
 pub async fn again(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     token: &str,
     key: &str,
     since: Timestamp,
 ) -> Result<Option<Request>, StoreError> {
     let query = sqlx::query(AGAIN).bind(token).bind(key).bind(since.micros());
-    query.fetch_optional(pool).await?.as_ref().map(request_of).transpose()
+    query.fetch_optional(&mut *connection).await?.as_ref().map(request_of).transpose()
 }
 
 /// A record that was named twice stands once (I8); what became no notice is counted by its place.
-pub async fn counts(pool: &SqlitePool, receipt: Seq) -> Result<Vec<(Option<Outcome>, u64)>, StoreError> {
+pub async fn counts(
+    connection: &mut SqliteConnection,
+    receipt: Seq,
+) -> Result<Vec<(Option<Outcome>, u64)>, StoreError> {
     let standing = standing_sql();
     let query = format!(
         "SELECT standing, count(*) FROM (SELECT {standing} AS standing FROM
@@ -133,12 +142,12 @@ pub async fn counts(pool: &SqlitePool, receipt: Seq) -> Result<Vec<(Option<Outco
            AS a LEFT JOIN tombstones AS t ON t.id = a.tombstone)
          GROUP BY standing ORDER BY standing"
     );
-    let rows = sqlx::query(AssertSqlSafe(query)).bind(receipt).fetch_all(pool).await?;
+    let rows = sqlx::query(AssertSqlSafe(query)).bind(receipt).fetch_all(&mut *connection).await?;
     rows.iter().map(|row| Ok((outcome(row.try_get(0)?)?, count(row.try_get(1)?)))).collect()
 }
 
 pub async fn results(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     receipt: Seq,
     after: u64,
     limit: u32,
@@ -161,7 +170,7 @@ pub async fn results(
     );
     let query = sqlx::query(AssertSqlSafe(query)).bind(receipt);
     let query = query.bind(i64::try_from(after).unwrap_or(i64::MAX)).bind(limit);
-    query.fetch_all(pool).await?.iter().map(result).collect()
+    query.fetch_all(&mut *connection).await?.iter().map(result).collect()
 }
 
 fn result(row: &SqliteRow) -> Result<RequestResult, StoreError> {
@@ -185,7 +194,7 @@ fn result(row: &SqliteRow) -> Result<RequestResult, StoreError> {
 }
 
 pub async fn tombstones(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     entity: Option<&Entity>,
     after: TombstoneId,
     limit: u32,
@@ -206,5 +215,5 @@ pub async fn tombstones(
             hold: row.try_get("hold")?,
         })
     };
-    query.fetch_all(pool).await?.iter().map(listed).collect()
+    query.fetch_all(&mut *connection).await?.iter().map(listed).collect()
 }
