@@ -100,6 +100,7 @@ impl Applier {
                 if resume { Ok(()) } else { self.drain(&hold, &cancel).await }
             }
             .await;
+            self.intake.ring();
             match outcome {
                 Ok(()) => {
                     failures = 0;
@@ -341,6 +342,7 @@ impl Applier {
     /// Waits until the journal is folded up to `seq`; `false` if cancelled, or if the folding ended, before
     /// that: the queue tells what was true once, and nothing may be taken from it.
     async fn folded_to(&self, seq: Seq, cancel: &CancellationToken) -> bool {
+        self.intake.ring();
         let mut folded = self.folded.clone();
         let reached = async { folded.wait_for(|progress| progress.reached >= seq).await.is_ok() };
         cancel.run_until_cancelled(reached).await.unwrap_or(false)

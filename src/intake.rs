@@ -93,12 +93,19 @@ impl Intake {
         seqs.first().copied().ok_or_else(|| StoreError::Corrupt("an entry without a number".into()))
     }
 
+    /// Has the journal folded now.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
-        // Nobody waits for the start of a batch to be folded; it goes along with what comes next.
-        let rings = !drafts.iter().all(|draft| matches!(draft.event, Event::Started(_)));
+        // Nobody waits for what is told of a batch to be folded while the next one is at work: during a backlog,
+        // several are folded at once, which costs half as much. Whoever does wait rings.
+        let of_batches = |draft: &Draft| matches!(draft.event, Event::Started(_) | Event::Settled(_));
+        let rings = !drafts.iter().all(of_batches);
         let seqs = self.store.append(drafts).await?;
         if rings {
-            self.bell.notify_one();
+            self.ring();
         }
         Ok(seqs)
     }
