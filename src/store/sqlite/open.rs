@@ -26,7 +26,9 @@ const CHECKPOINT_PAGES: &str = "4000";
 const ROWS_AHEAD: usize = 512;
 /// Page cache of the folding connection, KiB (negative is SQLite's way to say so): its index of keys is
 /// touched at random.
-const FOLD_CACHE_KIB: &str = "-32768";
+const FOLD_CACHE_KIB: &str = "-16384";
+/// Page cache of each reader, KiB: what they read is in the system's cache, a page away.
+const READER_CACHE_KIB: &str = "-1024";
 
 /// Prepared texts of the folding connection: what a step of few entries comes to, in its usual combinations.
 const FOLD_STATEMENTS_KEPT: usize = 256;
@@ -93,7 +95,7 @@ fn connect_options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnect
 }
 
 fn readers(path: &Path) -> Readers {
-    Readers::new(connect_options(path, SqliteSynchronous::Full))
+    Readers::new(connect_options(path, SqliteSynchronous::Full).pragma("cache_size", READER_CACHE_KIB))
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
