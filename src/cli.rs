@@ -61,26 +61,28 @@ enum Command {
     /// Show everything at once, on embedded parts and simulated upstreams
     Demo(demo::Demo),
     /// Validate the configuration, then look at every target
+    ///
+    /// Deletes nothing, and asks no source, which would spend its requests: `reconcile --dry-run` does.
     Check,
     /// Sign a test deletion as its upstream would, and post it
     Send(send::Send),
-    /// Look at the sources; subscribe to their webhooks, or end that
+    /// Show the sources, subscribe to their webhooks, or unsubscribe
     Sources(sources::Sources),
     /// Read a source's deleted feed from its checkpoint, once
     Reconcile(reconcile::Reconcile),
-    /// Delete by hand: the same door, the same brake
+    /// Delete records by hand, under the same brake
     Delete(delete::Delete),
     /// Show sources, queues, holds and what was done
     Status,
     /// Tell one record's whole story
     Explain(explain::Explain),
-    /// Look at what the brake held back, and decide
+    /// Show what the brake held back, and decide
     Holds(holds::Holds),
     /// Verify or export the journal
     Journal(journal::Journal),
-    /// Make a token for the API, and the lines that let it in
+    /// Make a token for the API, and the lines of configuration that let it in
     Token(token::Token),
-    /// Simulate the upstreams, for staging
+    /// Simulate upstreams and vendors, to rehearse with
     Sandbox(sandbox::Sandbox),
 }
 

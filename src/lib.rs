@@ -56,7 +56,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`domain`], [`backoff`], then [`clock`] |
-//! | 1 | [`config`], then [`telemetry`] |
+//! | 1 | [`config`], then [`telemetry`], [`outbound`]: requests to upstreams and vendors |
 //! | 2 | [`store`], [`vault`], [`targets`], [`sources`], [`sandbox`]: simulated upstreams, used by `cli` and by tests alone |
 //! | 3 | [`intake`], then [`fold`], [`brake`], [`reconcile`], [`collect`], [`overview`], then [`applier`] |
 //! | 4 | [`web`], [`schedule`], [`lifecycle`] |
@@ -74,6 +74,7 @@ pub mod domain;
 pub mod fold;
 pub mod intake;
 pub mod lifecycle;
+pub mod outbound;
 pub mod overview;
 pub mod reconcile;
 pub mod sandbox;

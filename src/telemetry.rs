@@ -37,7 +37,8 @@ pub fn init_logging(log: &Log) -> Result<(), LoggingFault> {
     subscriber(log.level, json, terminal, io::stderr).try_init().map_err(|_| LoggingFault)
 }
 
-fn subscriber<W>(level: LogLevel, json: bool, colours: bool, writer: W) -> impl Subscriber + Send + Sync
+/// What writes log lines to `writer`: our own from a level, those of libraries from `warn` on at the most.
+pub fn subscriber<W>(level: LogLevel, json: bool, colours: bool, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

@@ -21,13 +21,13 @@ pub struct Holds {
 enum Command {
     /// List the open holds with their first records
     List {
-        /// Resolved ones too
+        /// Those that were decided too
         #[arg(long)]
         all: bool,
     },
     /// Let the held deletions go
     Approve(Decision),
-    /// Refuse them: the records stay
+    /// Reject the held deletions: the records stay
     Reject(Decision),
 }
 

@@ -37,7 +37,7 @@ const PLAN_BYTES_MAX: u64 = 1 << 20;
 /// What the simulators hold, whom they tell, and what goes wrong.
 #[derive(Debug, Args)]
 pub struct Sandbox {
-    /// Where they listen
+    /// Where they are served
     #[arg(long, default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// The daemon's public listener, told of every deletion

@@ -33,7 +33,7 @@ enum Action {
     List,
     /// Ask a source to send an event, while the daemon runs to take its secret
     Subscribe(Subscribe),
-    /// End that, and forget its secret
+    /// Ask a source to send an event no more, and forget its secret
     Unsubscribe(Unsubscribe),
 }
 

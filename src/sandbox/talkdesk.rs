@@ -125,7 +125,7 @@ impl Talkdesk {
             return Answer::new(StatusCode::BAD_REQUEST, json!({"error": "invalid_scope"}));
         }
         let mut state = self.state();
-        let token = format!("token-{}", state.tokens.len() + 1);
+        let token = format!("sandbox-token-{}", state.tokens.len() + 1);
         state.tokens.insert(token.clone(), self.clock.now().plus(TOKEN_LIFETIME));
         let lifetime = TOKEN_LIFETIME.as_secs();
         Answer::ok(

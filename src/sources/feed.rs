@@ -6,7 +6,6 @@
 //! and only says how far the checkpoint may move.
 
 pub mod client;
-mod http_date;
 mod link;
 pub mod page;
 pub mod paging;

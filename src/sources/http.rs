@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::outbound;
+
 /// An answer to a delivery takes a commit; more than that is a fault worth telling.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -10,7 +12,5 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// The platform's trust store cannot be used.
 pub fn plain_client() -> Result<reqwest::Client, reqwest::Error> {
-    // The client takes the process's cryptography; where somebody has chosen before, that choice stands.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT).no_proxy().build()
+    outbound::client(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy().build()
 }

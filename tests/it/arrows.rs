@@ -31,7 +31,7 @@ const ONLY: &[(&[&str], &[&str], &str)] = &[
     (&["tantivy::"], &["targets/search", "cli/demo/"], "the search index, and the one that the demo makes"),
     (
         &["reqwest::"],
-        &["sources/http", "sources/feed/client", "targets/api", "sandbox", "config/read/feed"],
+        &["outbound", "sources/http", "sources/feed/client", "targets/api", "sandbox", "config/read/feed"],
         "requests go to upstreams, and to vendors that take deletions; the configuration judges a header's name by the client's own rule",
     ),
     (

@@ -17,8 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::crash::home::BOARD;
 use crate::support::crash::{Home, Setup, ask, deletion, post, receipt, settled, until};
-
-const API_KEY: &str = "an-api-key-of-the-sandbox";
+use crate::support::secrets::{API_KEY, HOOK_SECRET};
 
 #[tokio::test]
 async fn what_a_command_hears_of_the_running_daemon_finds_by_its_scan() {
@@ -62,7 +61,7 @@ async fn i5_a_hold_that_is_approved_beside_the_daemon_is_carried_out_by_it() {
 
 /// An upstream whose feed tells of listings 1 to `deleted`; its address.
 async fn upstream(deleted: u32) -> String {
-    let settings = RepliersSettings::documented(Secret::new(API_KEY), Secret::new("a-hook-secret"));
+    let settings = RepliersSettings::documented(Secret::new(API_KEY), Secret::new(HOOK_SECRET));
     let clock = Arc::new(SystemClock);
     let repliers = Repliers::new(settings, clock.clone()).unwrap();
     for number in 1..=deleted {

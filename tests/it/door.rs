@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::mirror::{self, HOOK_SECRET, OLD_HOOK_SECRET};
 use crate::support::rig::until;
+use crate::support::secrets::FORGED;
 
 /// A whole daemon, as `serve` runs it.
 struct Daemon {
@@ -105,9 +106,9 @@ fn receipt(seen: &Seen) -> i64 {
 async fn size_is_looked_at_before_the_signature_and_neither_stores_anything() {
     let daemon = Daemon::start("[server.limits]\nbody_bytes_max = \"1KiB\"", "").await;
     let large = "x".repeat(1_025);
-    assert_eq!(daemon.post("repliers/listing.deleted", "forged", large.clone()).await.status, 413);
+    assert_eq!(daemon.post("repliers/listing.deleted", FORGED, large.clone()).await.status, 413);
     assert_eq!(daemon.post("repliers/listing.deleted", HOOK_SECRET, large).await.status, 413);
-    let forged = daemon.post("repliers/listing.deleted", "forged secret", deletion("W1")).await;
+    let forged = daemon.post("repliers/listing.deleted", FORGED, deletion("W1")).await;
     assert_eq!((forged.status, forged.text.as_str()), (401, r#"{"error":"not authentic"}"#));
     assert_eq!(daemon.post("nobody/listing.deleted", HOOK_SECRET, deletion("W1")).await.status, 404);
     assert_eq!(daemon.post("", HOOK_SECRET, deletion("W1")).await.status, 404);
@@ -119,10 +120,7 @@ async fn size_is_looked_at_before_the_signature_and_neither_stores_anything() {
 async fn the_rate_of_a_source_counts_only_what_is_authentic() {
     let daemon = Daemon::start("", "rate_per_second = 1").await;
     for _ in 0..20 {
-        assert_eq!(
-            daemon.post("repliers/listing.deleted", "forged secret", deletion("W1")).await.status,
-            401
-        );
+        assert_eq!(daemon.post("repliers/listing.deleted", FORGED, deletion("W1")).await.status, 401);
     }
     let (mut taken, mut refused) = (0, 0);
     while refused == 0 {

@@ -14,6 +14,7 @@ mod disk_full;
 mod door;
 mod feed_faults;
 mod front_door;
+mod logs;
 mod process;
 mod readme;
 mod recovery;

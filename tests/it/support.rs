@@ -2,10 +2,12 @@
 
 pub mod code;
 pub mod crash;
+pub mod logs;
 pub mod memory;
 pub mod mirror;
 pub mod proxy;
 pub mod rig;
+pub mod secrets;
 pub mod servers;
 pub mod shell;
 

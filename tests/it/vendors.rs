@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use crate::support::mirror::{self, API_KEY};
 use crate::support::rig::{Rig, listing, notice};
+use crate::support::secrets::PHONE_START;
 
 /// A state of its own, and a clock that stands.
 struct World {
@@ -109,7 +110,7 @@ fn record(number: &str) -> Record {
 }
 
 fn phone(number: &str) -> String {
-    format!("+49301234{number}")
+    format!("+{PHONE_START}{number}")
 }
 
 /// Names of listings: the second part of their keys, and their ids at the vendors.

@@ -5,26 +5,29 @@
 //! what a page holds.
 
 mod http;
-mod pace;
-mod retry;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{DATE, HeaderMap, LINK};
+use reqwest::header::{DATE, HeaderMap, LINK, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
-use super::{FeedError, http_date};
+use super::FeedError;
+use crate::backoff::{self, Backoff, Dice};
 use crate::clock::SharedClock;
 use crate::config::source::Access;
 use crate::domain::Timestamp;
-use pace::Pace;
+use crate::outbound::{Pace, asked, http_date};
 
-/// A number from 0 (inclusive) to 1 (exclusive): spreads retries, so that many daemons that lost the same
-/// upstream do not come back at the same moment.
-pub type Jitter = fn() -> f64;
+/// An upstream that says "now" would be asked in a loop.
+const ASKED_MIN: Duration = Duration::from_secs(1);
+/// An upstream that says "in three years" would silence the feed.
+const ASKED_MAX: Duration = Duration::from_hours(1);
+
+/// Half a second is often enough; a minute of trouble is sat out in six tries.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), cap: Duration::from_mins(1) };
 
 /// What an upstream answered, read to its end.
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ pub struct Answer {
 pub struct Client {
     transport: Box<dyn Transport>,
     clock: SharedClock,
-    jitter: Jitter,
+    dice: Dice,
     attempts_max: u32,
     pace: Pace,
 }
@@ -121,14 +124,14 @@ impl Client {
     /// A header or the trust store cannot be used.
     pub fn new(access: &Access, clock: SharedClock) -> Result<Self, FeedError> {
         let transport = http::Http::new(access)?;
-        Ok(Self::over(Box::new(transport), access, clock, retry::system_jitter))
+        Ok(Self::over(Box::new(transport), access, clock, backoff::fair_dice()))
     }
 
     /// Over any transport.
     #[must_use]
-    pub fn over(transport: Box<dyn Transport>, access: &Access, clock: SharedClock, jitter: Jitter) -> Self {
+    pub fn over(transport: Box<dyn Transport>, access: &Access, clock: SharedClock, dice: Dice) -> Self {
         let pace = Pace::new(access.rate_per_second);
-        Self { transport, clock, jitter, attempts_max: access.attempts_max.max(1), pace }
+        Self { transport, clock, dice, attempts_max: access.attempts_max.max(1), pace }
     }
 
     /// The local time of day.
@@ -165,7 +168,7 @@ impl Client {
             if attempt >= self.attempts_max {
                 return Err(FeedError::Exhausted { url: shown(url), attempts: attempt, last: trouble });
             }
-            let wait = asked_wait.unwrap_or_else(|| retry::back_off(attempt, (self.jitter)()));
+            let wait = asked_wait.unwrap_or_else(|| BACKOFF.wait(attempt, &self.dice));
             tracing::warn!(url = shown(url), attempt, ?wait, %trouble, "request failed, trying again");
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -178,7 +181,7 @@ impl Client {
         let date = header_text(&headers, DATE.as_str()).and_then(http_date::parse);
         // A time of day in a header is the upstream's, and so is the time that it is compared with.
         let now = date.unwrap_or_else(|| self.local_now());
-        if let Some(wait) = retry::quota_wait(&headers, now) {
+        if let Some(wait) = quota_wait(&headers, now) {
             self.pace.hold(wait);
         }
         let code = status.as_u16();
@@ -189,7 +192,7 @@ impl Client {
                 Ok(Judged::Answer(Answer { body, date, links }))
             }
             401 | 403 => Err(FeedError::Credential { url: shown(url), status: code }),
-            408 | 429 | 500.. => Ok(Judged::Again(Trouble::Status(code), retry::retry_after(&headers, now))),
+            408 | 429 | 500.. => Ok(Judged::Again(Trouble::Status(code), retry_after(&headers, now))),
             300..=399 => Err(FeedError::Redirect { url: shown(url), status: code }),
             _ => Err(FeedError::Refused { url: shown(url), status: code }),
         }
@@ -200,6 +203,21 @@ enum Judged {
     Answer(Answer),
     /// With the wait that the upstream asked for.
     Again(Trouble, Option<Duration>),
+}
+
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let wait = asked::retry_after(header_text(headers, RETRY_AFTER.as_str())?, now)?;
+    Some(wait.clamp(ASKED_MIN, ASKED_MAX))
+}
+
+/// How long no request is allowed any more: `X-RateLimit-Remaining: 0` until `X-RateLimit-Reset`.
+fn quota_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let number = |name| asked::whole_number(header_text(headers, name)?);
+    if number("x-ratelimit-remaining")? > 0 {
+        return None;
+    }
+    let wait = asked::until_reset(number("x-ratelimit-reset")?, now);
+    Some(wait.clamp(ASKED_MIN, ASKED_MAX))
 }
 
 fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

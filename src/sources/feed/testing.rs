@@ -128,9 +128,14 @@ impl Upstream {
         Self::new(move |url| answers.next().unwrap_or_else(|| panic!("one request too many: {url}")))
     }
 
-    /// A client whose clock stands at `local_now` and whose jitter is the longest wait.
+    /// A client whose clock stands at `local_now` and whose dice give the longest wait.
     pub fn client(&self, feed: &Feed, local_now: Timestamp) -> Client {
-        Client::over(Box::new(self.clone()), &feed.access(), Arc::new(ManualClock::at(local_now)), || 1.0)
+        Client::over(
+            Box::new(self.clone()),
+            &feed.access(),
+            Arc::new(ManualClock::at(local_now)),
+            Arc::new(|| 1.0),
+        )
     }
 
     /// Paths and queries, in order.

@@ -36,7 +36,7 @@ entities.deal = { table = "deals", key = ["id"] }
 
 fn asking(pull: &Pull, upstream: &Upstream) -> Keeper {
     let clock = Arc::new(ManualClock::at(NOW));
-    Keeper::over(Client::over(Box::new(upstream.clone()), &pull.access, clock, || 1.0), pull)
+    Keeper::over(Client::over(Box::new(upstream.clone()), &pull.access, clock, Arc::new(|| 1.0)), pull)
 }
 
 fn scripted(bodies: &[&str]) -> (Keeper, Upstream) {

@@ -1,23 +1,18 @@
 //! One request to a vendor, and its answer read to the end: at the vendor's pace, within bounds, and with
 //! nothing of either in an error (I10).
 
-use std::error::Error;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::config::Secret;
+use crate::outbound::{self, Pace, Unread, Unsendable};
 use crate::targets::TargetError;
 
-/// A host that has not taken a connection by then is down or not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer: 4 MiB, four times the largest (an error of a hundred words for each of 10,000 ids).
 const ANSWER_BYTES_MAX: usize = 4 << 20;
-const USER_AGENT: &str = concat!("expunged/", env!("CARGO_PKG_VERSION"));
 
 /// What goes out.
 #[derive(Clone)]
@@ -69,23 +64,20 @@ impl Http {
     /// # Errors
     /// `Misconfigured` if the platform's trust store cannot be used.
     pub fn new(timeout: Duration, per_second: u32) -> Result<Self, TargetError> {
-        // The client takes the process's cryptography; where somebody has chosen before, that choice stands.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-            .timeout(timeout)
+        let client = outbound::client(timeout)
             // A credential goes where the configuration says and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
             .build()
-            .map_err(|error| TargetError::Misconfigured(format!("HTTP client: {}", innermost(&error))))?;
+            .map_err(|error| {
+                TargetError::Misconfigured(format!("HTTP client: {}", outbound::cause(&error)))
+            })?;
         Ok(Self { client, pace: Pace::new(per_second) })
     }
 
     pub async fn send(&self, request: Request) -> Result<Response, NoAnswer> {
         self.pace.wait().await;
-        let headers = headers(&request.headers)?;
+        let unsendable = |error: Unsendable| NoAnswer { sent: false, what: error.to_string() };
+        let headers = outbound::headers(&request.headers).map_err(unsendable)?;
         let mut builder = self.client.request(request.method, request.url).headers(headers);
         // The body is set whatever the method: some vendors take one with DELETE.
         builder = match request.body {
@@ -97,90 +89,33 @@ impl Http {
         };
         let mut response = builder.send().await.map_err(|error| no_answer(&error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = read(&mut response).await?;
+        let body = outbound::body(&mut response, ANSWER_BYTES_MAX).await.map_err(unread)?;
         Ok(Response { status, headers, body })
     }
 }
 
-fn headers(given: &[(String, Secret)]) -> Result<HeaderMap, NoAnswer> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    for (name, secret) in given {
-        let what = || NoAnswer { sent: false, what: format!("header {name} is not one that HTTP can carry") };
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| what())?;
-        let mut value = HeaderValue::from_bytes(secret.expose()).map_err(|_| what())?;
-        value.set_sensitive(true);
-        headers.insert(header, value);
+fn unread(unread: Unread) -> NoAnswer {
+    match unread {
+        Unread::TooLarge(_) => NoAnswer { sent: true, what: unread.to_string() },
+        Unread::Broken(error) => no_answer(&error),
     }
-    Ok(headers)
-}
-
-/// Stops at the limit while reading, since the length that a header declares proves nothing.
-async fn read(response: &mut reqwest::Response) -> Result<Bytes, NoAnswer> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| no_answer(&error))? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            let what = format!("the answer is larger than {ANSWER_BYTES_MAX} bytes");
-            return Err(NoAnswer { sent: true, what });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 /// Without the URL, which may name what must not be told.
 fn no_answer(error: &reqwest::Error) -> NoAnswer {
     let (sent, what) = if error.is_connect() {
-        (false, format!("no connection ({})", innermost(error)))
+        (false, format!("no connection ({})", outbound::cause(error)))
     } else if error.is_timeout() {
         (true, "no answer in time".to_owned())
     } else {
-        (true, format!("the answer broke off ({})", innermost(error)))
+        (true, format!("the answer broke off ({})", outbound::cause(error)))
     };
     NoAnswer { sent, what }
-}
-
-/// The innermost cause says what happened, the others where in the client.
-fn innermost(error: &reqwest::Error) -> String {
-    let Some(mut cause) = error.source() else { return "unknown cause".into() };
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
-/// Requests evenly apart, never in bursts.
-struct Pace {
-    apart: Duration,
-    next: Mutex<Instant>,
-}
-
-impl Pace {
-    fn new(per_second: u32) -> Self {
-        Self { apart: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(Instant::now()) }
-    }
-
-    async fn wait(&self) {
-        let mut next = self.next.lock().await;
-        tokio::time::sleep_until(*next).await;
-        *next = Instant::now() + self.apart;
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_are_apart_by_the_rate() {
-        let pace = Pace::new(5);
-        let start = Instant::now();
-        for _ in 0..11 {
-            pace.wait().await;
-        }
-        let took = start.elapsed();
-        assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2_050), "{took:?}");
-    }
 
     /// A server that answers one request with this many bytes.
     async fn serve(bytes: usize) -> String {

@@ -9,11 +9,10 @@ use super::answer::find;
 use super::http::Response;
 use crate::config::api::Quota;
 use crate::domain::Timestamp;
+use crate::outbound::asked;
 
 /// Longest wait that a vendor may ask for: a daily window, and an hour for clocks that differ.
 const WAIT_MAX: Duration = Duration::from_hours(25);
-/// The largest number of seconds from now; above it, a number counts from 1970.
-const RELATIVE_MAX: u64 = 1_000_000_000;
 /// How old a figure may be that a request is planned by: others delete too.
 const FRESH: Duration = Duration::from_mins(10);
 /// How old it may be for parking by it: a plan is raised by a person, who then looks.
@@ -75,9 +74,10 @@ impl Allowance {
     /// Reads what an answer of any status says.
     pub fn learn(&self, response: &Response, now: Timestamp) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let header = |name: &Option<String>| whole_number(response.header(name.as_deref()?)?);
+        let header = |name: &Option<String>| asked::whole_number(response.header(name.as_deref()?)?);
         if let Some(left) = header(&self.quota.remaining_header) {
-            let until = header(&self.quota.reset_header).map_or(now, |reset| reset_at(reset, now));
+            let until = header(&self.quota.reset_header)
+                .map_or(now, |reset| after(asked::until_reset(reset, now), now));
             known.requests = Some((left, until));
         }
         if self.quota.counts_deletions()
@@ -104,12 +104,8 @@ impl Allowance {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let spent = known.requests.filter(|(left, until)| *left == 0 && *until > now).map(|(_, until)| until);
         spent.or_else(|| {
-            let text = response.header("retry-after")?.trim();
-            let at = match whole_number(text) {
-                Some(seconds) => now.plus(Duration::from_secs(seconds).min(WAIT_MAX)),
-                None => Timestamp::from_datetime(chrono::DateTime::parse_from_rfc2822(text).ok()?.to_utc()),
-            };
-            Some(at.min(now.plus(WAIT_MAX)))
+            let wait = asked::retry_after(response.header("retry-after")?, now)?;
+            Some(after(wait, now))
         })
     }
 
@@ -124,18 +120,6 @@ impl Allowance {
     }
 }
 
-fn reset_at(reset: u64, now: Timestamp) -> Timestamp {
-    let at = if reset > RELATIVE_MAX {
-        Timestamp::from_seconds(i64::try_from(reset).unwrap_or(i64::MAX))
-    } else {
-        now.plus(Duration::from_secs(reset))
-    };
-    at.min(now.plus(WAIT_MAX))
-}
-
-/// Digits alone; too many of them are the largest number.
-fn whole_number(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().unwrap_or(u64::MAX))
+fn after(wait: Duration, now: Timestamp) -> Timestamp {
+    now.plus(wait.min(WAIT_MAX))
 }

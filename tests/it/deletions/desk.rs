@@ -21,13 +21,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::support::mirror;
-
-/// Tokens of the tests, as their holders know them.
-pub const READER: &str = "expunged_the-token-that-reads";
-pub const WRITER: &str = "expunged_the-token-that-deletes";
-pub const JUDGE: &str = "expunged_the-token-that-approves";
-/// May do everything, twice a minute.
-pub const HASTY: &str = "expunged_the-token-that-is-slowed-down";
+pub use crate::support::secrets::{HASTY, JUDGE, READER, WRITER};
 
 pub struct Desk {
     pub folder: TempDir,

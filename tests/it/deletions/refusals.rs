@@ -7,9 +7,8 @@ use serde_json::json;
 
 use super::desk::{HASTY, JUDGE, heard, keys};
 use super::{Desk, READER, Seen, WRITER};
-
-/// Stands in every hostile body, and must stand in no answer.
-const CONTENT: &str = "+4915112345678";
+// Stands in every hostile body, and must stand in no answer.
+use crate::support::secrets::PHONE as CONTENT;
 
 fn is_refusal(seen: &Seen, status: u16, code: &str) {
     assert_eq!((seen.status, seen.code()), (status, code), "{}", seen.text);

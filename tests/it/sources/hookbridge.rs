@@ -12,6 +12,7 @@ use sqlx::Executor as _;
 
 use super::{Daemon, folder};
 use crate::support::mirror::{self, HOOK_SECRET, LEADLEX_SECRET, OLD_HOOK_SECRET, replica, texts};
+use crate::support::secrets::{FORGED, OTHER_API_KEY};
 
 fn config(folder: &Path) -> Config {
     let folder = folder.display();
@@ -39,7 +40,7 @@ fn deletion(deal: &str) -> String {
 }
 
 fn pusher(daemon: &Daemon) -> Arc<HookBridge> {
-    let settings = HookBridgeSettings { api_key: Secret::new("hb"), retry_scale: 0.0 };
+    let settings = HookBridgeSettings { api_key: Secret::new(OTHER_API_KEY), retry_scale: 0.0 };
     HookBridge::new(settings, daemon.clock.clone()).unwrap()
 }
 
@@ -56,7 +57,7 @@ async fn pushes_are_taken_by_either_key_while_they_rotate_and_by_no_other() {
     for (deal, keys) in [
         ("a", vec![OLD_HOOK_SECRET]),
         ("b", vec![OLD_HOOK_SECRET, HOOK_SECRET]),
-        ("c", vec!["a key that is not ours yet", HOOK_SECRET]),
+        ("c", vec![FORGED, HOOK_SECRET]),
         ("d", vec![LEADLEX_SECRET]),
     ] {
         service.push_to(&daemon.hook("hookbridge"), keys.into_iter().map(Secret::new).collect());

@@ -13,6 +13,7 @@ use sqlx::Connection as _;
 use super::{Daemon, folder};
 use crate::support::mirror::{self, LEADLEX_SECRET, replica, texts};
 use crate::support::rig::until;
+use crate::support::secrets::OTHER_API_KEY;
 
 /// Deals of one documented bulk deletion.
 const BURST: usize = 500;
@@ -78,7 +79,8 @@ fn deals(count: usize) -> Vec<String> {
 }
 
 fn upstream(daemon: &Daemon, deals: &[String]) -> Arc<LeadLex> {
-    let settings = LeadLexSettings { retry_scale: 0.0, ..LeadLexSettings::documented(Secret::new("wbk_1")) };
+    let settings =
+        LeadLexSettings { retry_scale: 0.0, ..LeadLexSettings::documented(Secret::new(OTHER_API_KEY)) };
     let upstream = LeadLex::new(settings, daemon.clock.clone()).unwrap();
     upstream.subscribe(&daemon.hook("leadlex"), Secret::new(LEADLEX_SECRET));
     for deal in deals {

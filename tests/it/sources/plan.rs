@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use expunged::sources::http::plain_client;
 
 use crate::support::crash::{Daemon, Home, Setup, settled, until};
+use crate::support::secrets::{SANDBOX_API_KEY, SANDBOX_HOOK_SECRET};
 
 /// Everything that a plan can do, in one.
 const PLAN: &str = r#"
@@ -63,8 +64,8 @@ feed.schedule = false
 "#
     );
     let home = Home::new(Setup { listings: LISTINGS, more, ..Setup::default() }).await;
-    std::fs::write(home.path("repliers.secret"), "sandbox-hook-secret").unwrap();
-    std::fs::write(home.path("api.key"), "sandbox-api-key").unwrap();
+    std::fs::write(home.path("repliers.secret"), SANDBOX_HOOK_SECRET).unwrap();
+    std::fs::write(home.path("api.key"), SANDBOX_API_KEY).unwrap();
     std::fs::write(home.path("plan.toml"), PLAN).unwrap();
     let mut daemon = home.serve();
     let to = daemon.listening().await;

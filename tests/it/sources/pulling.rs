@@ -18,10 +18,9 @@ use super::leadlex::hmac_hex;
 use super::{folder, heard};
 use crate::support::crash::home::SECRET;
 use crate::support::crash::{Home, Setup, ask, deletion, settled, until};
-use crate::support::mirror::{self, LEADLEX_SECRET};
+use crate::support::mirror::{self, API_KEY, LEADLEX_SECRET};
 use crate::support::rig::Rig;
-
-const API_KEY: &str = "the api key";
+use crate::support::secrets::OTHER_API_KEY;
 
 fn service(retry_scale: f64) -> Arc<HookBridge> {
     let settings = HookBridgeSettings { api_key: Secret::new(API_KEY), retry_scale };
@@ -46,7 +45,8 @@ impl Scene {
         let base = mirror::serve(vec![service.clone()]).await;
         let (endpoint, ingest) = service.endpoint("deals");
         let ingest = format!("{base}{ingest}");
-        let settings = LeadLexSettings { retry_scale: 0.0, ..LeadLexSettings::documented(Secret::new("k")) };
+        let settings =
+            LeadLexSettings { retry_scale: 0.0, ..LeadLexSettings::documented(Secret::new(OTHER_API_KEY)) };
         let leadlex = LeadLex::new(settings, mirror::clock()).unwrap();
         leadlex.subscribe(&ingest, Secret::new(LEADLEX_SECRET));
         let folder = folder();

@@ -14,9 +14,8 @@ use expunged::vault::Vault;
 
 use crate::support::crash::{Addresses, Home, Setup, ask, settled, until};
 use crate::support::mirror;
+use crate::support::secrets::{API_KEY, FORGED, OFFERED};
 
-const API_KEY: &str = "the api key of the account";
-const OFFERED: &str = "the secret that repliers makes up";
 const EVENT: &str = "listing.deleted";
 
 struct Scene {
@@ -101,8 +100,8 @@ async fn a_subscription_brings_its_secret_outlives_a_crash_and_ends_by_command()
     assert_eq!(listed["secrets_kept"], serde_json::json!([EVENT]));
 
     // A stranger's offer after that, and one for another event, are worth nothing.
-    assert_eq!(offer(&to, EVENT, "a secret of a stranger").await, (401, None));
-    assert_eq!(offer(&to, "listing.updated", "a secret of a stranger").await, (401, None));
+    assert_eq!(offer(&to, EVENT, FORGED).await, (401, None));
+    assert_eq!(offer(&to, "listing.updated", FORGED).await, (401, None));
     let (done, said) = scene.subscribe(&to, &[]);
     assert!(!done && said.contains("never overwritten: unsubscribe first"), "{said}");
 
@@ -184,7 +183,7 @@ async fn a_handshake_may_come_after_the_answer_and_only_the_first_secret_counts(
     until("the command to wait", async || scene.vault("listing.deleted.pending").exists()).await;
     assert_eq!(offer(&to, "listing.updated", OFFERED).await, (401, None), "another path is not open");
     assert_eq!(offer(&to, EVENT, OFFERED).await, (200, Some(OFFERED.to_owned())));
-    assert_eq!(offer(&to, EVENT, "a secret of a stranger").await, (401, None));
+    assert_eq!(offer(&to, EVENT, FORGED).await, (401, None));
     assert!(command.wait().unwrap().success());
     assert_eq!(std::fs::read_to_string(scene.vault("listing.deleted.secret")).unwrap(), OFFERED);
     let (status, _) = ask(&plain_client().unwrap(), &to, "/livez").await;

@@ -19,10 +19,8 @@ use tantivy::schema::{STORED, STRING, Schema, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub const HOOK_SECRET: &str = "the repliers secret";
-pub const OLD_HOOK_SECRET: &str = "the secret before it";
-pub const LEADLEX_SECRET: &str = "the leadlex secret";
-pub const API_KEY: &str = "the api key";
+use super::logs;
+pub use super::secrets::{API_KEY, HOOK_SECRET, LEADLEX_SECRET, OLD_HOOK_SECRET};
 
 const SCHEMA: &str = "
 CREATE TABLE listings (
@@ -104,7 +102,9 @@ entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
     parsed(&text, &format!("sqlite://{folder}/replica.db"))
 }
 
+/// A configuration for parts in this process, which log from now on.
 pub fn parsed(text: &str, replica: &str) -> Config {
+    logs::of_parts();
     Config::parse(text, "test.toml", &Given(replica.to_owned())).unwrap_or_else(|faults| panic!("{faults}"))
 }
 

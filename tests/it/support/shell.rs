@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use super::logs;
 
 /// A script that is not done by then hangs.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -68,6 +71,7 @@ pub fn sh(script: &str, folder: &Path) {
     let status = shell.wait();
     drop(shell);
     let output = fs::read_to_string(&output).unwrap();
+    logs::file().write_all(output.as_bytes()).unwrap();
     assert!(status.is_some_and(|success| success), "ended {status:?}:\n{script}\n--- it said:\n{output}");
 }
 

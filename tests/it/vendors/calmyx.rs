@@ -14,6 +14,7 @@ use super::{
     vendor,
 };
 use crate::support::rig::{Rig, until};
+use crate::support::secrets::OTHER_API_KEY;
 
 /// A plan for five times that many deletions.
 fn plan(deletions: u32) -> CalmyxSettings {
@@ -164,7 +165,7 @@ async fn started(rig: &Rig) -> Vec<usize> {
 #[tokio::test]
 async fn i6_a_wrong_key_keeps_everything_in_the_queue() {
     let world = World::new();
-    let (calmyx, base) = calmyx_at(CalmyxSettings::enterprise(Secret::new("another key")), &world).await;
+    let (calmyx, base) = calmyx_at(CalmyxSettings::enterprise(Secret::new(OTHER_API_KEY)), &world).await;
     let all = numbers(0..20);
     for id in &all {
         calmyx.add(id);

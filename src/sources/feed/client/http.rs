@@ -1,25 +1,19 @@
-//! The transport over HTTP: where credentials may go, how long an answer may take, and how large it may be.
+//! The transport over HTTP: where credentials may go, and what of an answer is read.
 
-use std::error::Error;
-use std::time::Duration;
+use async_trait::async_trait;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::redirect::{Attempt, Policy};
 
 use super::{Ask, Response, Transport, TransportFault};
 use crate::config::source::Access;
+use crate::outbound::{self, Unread};
 use crate::sources::feed::FeedError;
-use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect::{Attempt, Policy};
-
-/// A host that has not taken a connection by then is down or not there; waiting longer tells no more.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// More redirects than that are a loop.
 const REDIRECTS_MAX: usize = 3;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-const USER_AGENT: &str = concat!("expunged/", env!("CARGO_PKG_VERSION"));
 
 pub(super) struct Http {
     client: reqwest::Client,
@@ -28,35 +22,14 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(access: &Access) -> Result<Self, FeedError> {
-        // The HTTP client comes without cryptography of its own and takes the process's; the trust store is
-        // the platform's. Where somebody has chosen before, that choice stands.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .default_headers(headers(access)?)
-            .connect_timeout(CONNECT_TIMEOUT.min(access.timeout))
-            .timeout(access.timeout)
+        let headers =
+            outbound::headers(&access.headers).map_err(|error| FeedError::Setup(error.to_string()))?;
+        let client = outbound::client(access.timeout)
+            .default_headers(headers)
             .redirect(Policy::custom(same_origin))
-            .referer(false)
             .build()
-            .map_err(|error| FeedError::Setup(format!("HTTP client: {}", causes(&error))))?;
+            .map_err(|error| FeedError::Setup(format!("HTTP client: {}", outbound::cause(&error))))?;
         Ok(Self { client, body_max: access.page_bytes_max })
-    }
-
-    /// Stops at the limit while reading, since the length that a header declares proves nothing.
-    async fn body(&self, response: &mut reqwest::Response) -> Result<Bytes, TransportFault> {
-        let too_large = TransportFault::TooLarge(self.body_max);
-        if response.content_length().is_some_and(|length| length > self.body_max as u64) {
-            return Err(too_large);
-        }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(fault)? {
-            if body.len() + chunk.len() > self.body_max {
-                return Err(too_large);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
     }
 }
 
@@ -70,7 +43,11 @@ impl Transport for Http {
         let mut response = request.send().await.map_err(fault)?;
         let (status, headers) = (response.status(), response.headers().clone());
         // Only a page is worth reading: what an error says is not for our logs.
-        let body = if status.is_success() { self.body(&mut response).await? } else { Bytes::new() };
+        let body = if status.is_success() {
+            outbound::body(&mut response, self.body_max).await.map_err(unread)?
+        } else {
+            Bytes::new()
+        };
         Ok(Response { status, headers, body })
     }
 }
@@ -82,17 +59,11 @@ fn same_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if within && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
 }
 
-fn headers(access: &Access) -> Result<HeaderMap, FeedError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, JSON);
-    for (name, secret) in &access.headers {
-        let unusable = || FeedError::Setup(format!("header {name} is not one that HTTP can carry"));
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
-        let mut value = HeaderValue::from_bytes(secret.expose()).map_err(|_| unusable())?;
-        value.set_sensitive(true);
-        headers.insert(header, value);
+fn unread(unread: Unread) -> TransportFault {
+    match unread {
+        Unread::TooLarge(bytes_max) => TransportFault::TooLarge(bytes_max),
+        Unread::Broken(error) => fault(error),
     }
-    Ok(headers)
 }
 
 fn fault(error: reqwest::Error) -> TransportFault {
@@ -100,17 +71,8 @@ fn fault(error: reqwest::Error) -> TransportFault {
     if error.is_timeout() {
         TransportFault::Timeout
     } else if error.is_connect() {
-        TransportFault::Connect(causes(&error))
+        TransportFault::Connect(outbound::cause(&error))
     } else {
-        TransportFault::Broken(causes(&error))
+        TransportFault::Broken(outbound::cause(&error))
     }
-}
-
-/// The innermost cause says what happened, the others where in the client.
-fn causes(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

@@ -67,6 +67,18 @@ async fn the_wait_that_the_upstream_asks_for_is_kept_in_every_shape() {
     }
 }
 
+#[test]
+fn a_quota_that_is_left_asks_for_no_wait_and_no_wait_is_endless() {
+    let wait = |left, reset| {
+        quota_wait(&headers(&[("x-ratelimit-remaining", left), ("x-ratelimit-reset", reset)]), NOW)
+    };
+    assert_eq!(wait("1", "30"), None);
+    assert_eq!(wait("0", "soon"), None);
+    assert_eq!(wait("0", "30"), Some(Duration::from_secs(30)));
+    assert_eq!(wait("0", "0"), Some(ASKED_MIN));
+    assert_eq!(wait("0", "18446744073709551615"), Some(ASKED_MAX));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_spent_quota_is_waited_out_before_the_next_request() {
     let spent = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "90")];

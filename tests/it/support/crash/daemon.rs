@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "support of tests")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::until;
+use crate::support::logs;
 
 /// Where a daemon listens.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +31,12 @@ impl Daemon {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (log, lines) = (Arc::default(), BufReader::new(child.stderr.take().unwrap()).lines());
         let written: Arc<Mutex<Vec<String>>> = Arc::clone(&log);
+        let mut kept = logs::file();
         let reader = std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| written.lock().unwrap().push(line));
+            for line in lines.map_while(Result::ok) {
+                writeln!(kept, "{line}").unwrap();
+                written.lock().unwrap().push(line);
+            }
         });
         Self { child, log, reader: Some(reader) }
     }

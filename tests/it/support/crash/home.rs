@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "support of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -14,10 +15,11 @@ use tantivy::schema::{STORED, STRING, Schema, Value};
 use tempfile::TempDir;
 
 use super::{Daemon, Journal, replica};
+use crate::support::logs;
+pub use crate::support::secrets::BOARD_SECRET as SECRET;
 use crate::support::servers::Database;
 
 pub const BOARD: u32 = 2;
-pub const SECRET: &str = "a-secret-of-the-board";
 pub const DELETED_AT: &str = "2024-06-01T00:00:00Z";
 /// Every listing of this many is newer than any deletion: its row must stay.
 pub const NEWER_EVERY: u32 = 50;
@@ -114,7 +116,9 @@ impl Home {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        let output = self.command(arguments).output().unwrap();
+        logs::file().write_all(&output.stderr).unwrap();
+        output
     }
 
     /// Runs a command that must succeed; what it printed.
@@ -141,7 +145,7 @@ server.hooks = "127.0.0.1:{hooks_port}"
 server.admin = "127.0.0.1:0"
 state = {{ url = "sqlite://{journal}" }}
 brake = {{ rows = {brake_rows} }}
-log = {{ format = "json" }}
+log = {{ format = "json", level = "debug" }}
 
 [sources.board]
 entity = "listing"

@@ -5,7 +5,8 @@ use chrono::{DateTime, NaiveDateTime};
 use crate::domain::Timestamp;
 
 /// Reads the preferred notation and the two obsolete ones, which a recipient must accept as well.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     let preferred = DateTime::parse_from_rfc2822(text).map(|at| at.to_utc());
     let obsolete = |form| NaiveDateTime::parse_from_str(text, form).map(|at| at.and_utc());
