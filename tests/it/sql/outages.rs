@@ -19,7 +19,7 @@ use expunged::targets::sql::SqlTarget;
 use std::time::Duration;
 
 /// Rounds of each way to lose a connection.
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 100;
 
 fn schema(listings: usize) -> String {
     format!(

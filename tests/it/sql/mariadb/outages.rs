@@ -14,7 +14,7 @@ use crate::support::rig::until;
 use crate::support::servers::{self, Server, mariadb};
 
 /// Rounds of each way to lose a connection.
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 100;
 
 fn schema(listings: usize) -> String {
     format!(
