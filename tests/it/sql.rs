@@ -2,6 +2,7 @@
 
 mod asked;
 mod bench;
+mod checks;
 mod drift;
 mod family;
 mod lies;

@@ -273,16 +273,6 @@ async fn i12_a_trigger_that_writes_a_row_back_is_told_and_the_others_go() {
     assert_eq!(left(&bench).await, ["2"]);
 }
 
-#[tokio::test]
-async fn i12_a_key_with_two_rows_rolls_the_batch_back() {
-    let schema = "CREATE TABLE listings(id INTEGER PRIMARY KEY, mls VARCHAR(9));
-        INSERT INTO listings VALUES (1,'a'), (2,'a'), (3,'b');";
-    let Some(bench) = mariadb(schema, table(&["mls"])).await else { return };
-    let result = bench.apply(vec![delete(&["b"]), delete(&["a"])]).await;
-    assert!(matches!(result, Err(TargetError::Refused { code: "key_not_unique", .. })), "{result:?}");
-    assert_eq!(left(&bench).await, ["1", "2", "3"]);
-}
-
 /// A second row takes the key between the lock and the deletion: a child's trigger writes it. Where children refer to
 /// a number, that tells the rows apart, and the record is told as still there; where not, nothing is deleted.
 #[tokio::test]
