@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use expunged::app::Parts;
 use expunged::config::Config;
 use expunged::domain::{Action, Door, Entity, Evidence, Key, Notice, Timestamp};
+use expunged::fold::Progress;
 use expunged::intake::Delivery;
 use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
 use sqlx::Connection;
+use tokio::sync::watch;
 
 use crate::replica;
 use crate::report::{Report, median};
@@ -80,8 +82,22 @@ pub struct Took {
     pub target: f64,
 }
 
+/// A backlog that only waits to be carried out.
+pub struct Released {
+    parts: Parts,
+    target: Arc<Timed>,
+    loops: Loops,
+    reached: watch::Receiver<Progress>,
+    wanted: usize,
+}
+
 /// Carries the backlog out at the target named `name`.
-pub async fn ours(mut config: Config, name: &str, numbers: &[u64]) -> anyhow::Result<Took> {
+pub async fn ours(config: Config, name: &str, numbers: &[u64]) -> anyhow::Result<Took> {
+    released(config, name, numbers).await?.carry_out().await
+}
+
+/// Released means folded as well: from here on, only applying writes.
+pub async fn released(mut config: Config, name: &str, numbers: &[u64]) -> anyhow::Result<Released> {
     config.targets.retain(|target| target.name == name);
     let parts = Parts::open(config, setting::clock(), true).await?;
     parts.note_topology().await?;
@@ -95,16 +111,22 @@ pub async fn ours(mut config: Config, name: &str, numbers: &[u64]) -> anyhow::Re
         reached.changed().await?;
         released = parts.store.queue(name).await?.due;
     }
-    // Released means folded as well: from here on, only applying writes.
-    let began = Instant::now();
-    loops.apply(&parts, target.clone(), reached);
-    while !idle(&parts, name).await? {
-        tokio::time::sleep(LOOK).await;
+    Ok(Released { parts, target, loops, reached, wanted: numbers.len() })
+}
+
+impl Released {
+    pub async fn carry_out(self) -> anyhow::Result<Took> {
+        let Self { parts, target, mut loops, reached, wanted } = self;
+        let began = Instant::now();
+        loops.apply(&parts, target.clone(), reached);
+        while !idle(&parts, target.name()).await? {
+            tokio::time::sleep(LOOK).await;
+        }
+        let whole = began.elapsed().as_secs_f64();
+        loops.end().await;
+        deleted(&parts, target.name(), wanted).await?;
+        Ok(Took { whole, target: target.micros.load(Ordering::Relaxed) as f64 / 1e6 })
     }
-    let whole = began.elapsed().as_secs_f64();
-    loops.end().await;
-    deleted(&parts, name, numbers.len()).await?;
-    Ok(Took { whole, target: target.micros.load(Ordering::Relaxed) as f64 / 1e6 })
 }
 
 async fn record(parts: &Parts, numbers: &[u64]) -> anyhow::Result<()> {

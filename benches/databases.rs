@@ -60,14 +60,14 @@ pub trait Product: Sync {
     async fn take(&self, port: u16, statements: &[&'static str], numbers: &[String]) -> anyhow::Result<f64>;
 }
 
-struct Server<'a> {
+pub struct Server<'a> {
     product: &'a dyn Product,
-    port: u16,
+    pub port: u16,
     process: Child,
 }
 
 impl<'a> Server<'a> {
-    async fn start(product: &'a dyn Product, data: &Path) -> anyhow::Result<Self> {
+    pub async fn start(product: &'a dyn Product, data: &Path) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let log = std::fs::File::create(data.with_extension("log"))?;
         let mut command = product.server(data, port);
@@ -82,7 +82,7 @@ impl<'a> Server<'a> {
         Ok(server)
     }
 
-    async fn end(mut self) -> anyhow::Result<()> {
+    pub async fn end(mut self) -> anyhow::Result<()> {
         run(Command::new("kill").args(["-s", self.product.end(), &self.process.id().to_string()]))?;
         let ended = async {
             while self.process.try_wait()?.is_none() {
@@ -101,14 +101,14 @@ impl Drop for Server<'_> {
     }
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     anyhow::ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
 /// A copy of a seeded server's data in `folder`, as its owner has them.
-async fn seeded(product: &dyn Product, folder: &Path, listings: u64) -> anyhow::Result<PathBuf> {
+pub async fn seeded(product: &dyn Product, folder: &Path, listings: u64) -> anyhow::Result<PathBuf> {
     let kept = setting::base().join(format!("{}-{listings}", product.name()));
     if !kept.exists() {
         let growing = kept.with_extension("growing");
@@ -126,13 +126,18 @@ async fn seeded(product: &dyn Product, folder: &Path, listings: u64) -> anyhow::
     Ok(copy)
 }
 
+/// Listings that there are.
+pub fn listings() -> anyhow::Result<u64> {
+    let told = std::env::var("EXPUNGED_BENCH_LISTINGS").ok();
+    told.map_or(Ok(LISTINGS), |told| told.parse().context("EXPUNGED_BENCH_LISTINGS"))
+}
+
 pub async fn backlog(report: &mut Report, product: &dyn Product) -> anyhow::Result<()> {
     if product.programs().is_none() {
         report.say(&format!("{} is not installed: not measured", product.name()));
         return Ok(());
     }
-    let told = std::env::var("EXPUNGED_BENCH_LISTINGS").ok();
-    let listings = told.map_or(Ok(LISTINGS), |told| told.parse().context("EXPUNGED_BENCH_LISTINGS"))?;
+    let listings = listings()?;
     let numbers = random(listings, usize::try_from(listings / 10)?);
     let (mut theirs, mut mine, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

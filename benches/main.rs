@@ -10,6 +10,7 @@ mod ack;
 mod backlog;
 mod databases;
 mod doors;
+mod guest;
 mod latency;
 mod load;
 mod replica;
@@ -23,12 +24,13 @@ use std::process::ExitCode;
 use report::Report;
 
 /// Name, and what it measures.
-const BENCHES: [(&str, &str); 10] = [
+const BENCHES: [(&str, &str); 11] = [
     ("ack", "durable acknowledgements, against the same handler without storing and over a plain file"),
     ("ack_p99", "the slowest hundredth of acknowledgements at half of that rate"),
     ("delete", "a backlog deleted from a replica, against statements written by hand"),
     ("delete_postgres", "a backlog deleted from PostgreSQL, against statements written by hand"),
     ("delete_mariadb", "a backlog deleted from MariaDB, against statements written by hand"),
+    ("guest_postgres", "pgbench on a server from which a backlog is deleted, against pgbench alone"),
     ("index", "a backlog deleted from a search index, against bare deletions by term"),
     ("latency", "one delivery to gone everywhere on an idle daemon, against the sum of its parts"),
     ("sustained", "taking and carrying out together, against a receiver written by hand"),
@@ -92,6 +94,7 @@ fn measure(name: &str, what: &str) -> anyhow::Result<bool> {
             "delete" => backlog::replica(&mut report).await,
             "delete_postgres" => databases::backlog(&mut report, &databases::Postgres).await,
             "delete_mariadb" => databases::backlog(&mut report, &databases::MariaDb).await,
+            "guest_postgres" => guest::pgbench(&mut report).await,
             "index" => backlog::search(&mut report).await,
             "latency" => latency::gone(&mut report).await,
             "sustained" => sustained::throughput(&mut report).await,

@@ -11,7 +11,7 @@ use expunged::sources::http::plain_client;
 
 use crate::support::crash::home::{assert_same, dump, open};
 use crate::support::crash::{Addresses, Home, Journal, Setup, deletion, post, receipt, settled};
-use crate::support::servers::{Database, postgres};
+use crate::support::servers::{Database, mariadb, postgres};
 
 const ROUNDS: u64 = 50;
 const SEED: u64 = 20_240_516;
@@ -87,6 +87,13 @@ async fn i1_i2_i8_killed_at_random_moments_it_loses_nothing_and_counts_nothing_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i1_i2_i8_the_same_with_a_replica_in_postgres() {
     if let Some(database) = postgres::database().await {
+        killed_at_random_moments(Some(database)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_i2_i8_the_same_with_a_replica_in_mariadb() {
+    if let Some(database) = mariadb::database().await {
         killed_at_random_moments(Some(database)).await;
     }
 }

@@ -2,14 +2,16 @@
 
 mod asked;
 mod bench;
+mod checks;
 mod drift;
 mod family;
 mod lies;
 mod mariadb;
+mod model;
 mod outages;
 mod rows;
 
-pub use bench::Database;
+pub use bench::{Bench, Database, child, guarded};
 
 /// Makes of each function a test on each database. The function gets the database.
 macro_rules! on_every_database {

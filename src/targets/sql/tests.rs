@@ -4,7 +4,6 @@ mod asked;
 mod checks;
 mod family;
 mod faults;
-mod model;
 mod plans;
 mod rows;
 

@@ -11,6 +11,7 @@ const SCHEMA: &str = "CREATE TYPE kind AS ENUM ('sale', 'rent');
     CREATE TABLE images(n bigint PRIMARY KEY, listing_id bigint REFERENCES listings(id), url text);
     CREATE INDEX images_of ON images(listing_id);
     CREATE TABLE visits(n bigint PRIMARY KEY, listing_id bigint);
+    CREATE TABLE notes(n bigint PRIMARY KEY, listing_id bigint REFERENCES listings(id) ON DELETE CASCADE);
     INSERT INTO listings(id) VALUES (1), (2); INSERT INTO images VALUES (10,1), (20,2); INSERT INTO visits VALUES (30,2);
     CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
     CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN old; END';
@@ -23,8 +24,11 @@ fn configured() -> Table {
     Table { children, deactivate, ..guarded(&["id"], None) }
 }
 
+/// Statements of a migration, and what comes after them.
+pub type Drift = (&'static str, Then);
+
 /// What the next deletion of listing 2, which has one image, comes to.
-enum Then {
+pub enum Then {
     /// It goes, with this many rows.
     Goes(u64),
     Absent,
@@ -39,7 +43,9 @@ enum Then {
 
 use Then::{Absent, Fails, Goes, Refused, Stays, Waits};
 
-const DRIFTS: [(&str, Then); 34] = [
+const NO_KEYS: &str = "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE notes DROP CONSTRAINT notes_listing_id_fkey;";
+
+const DRIFTS: [Drift; 36] = [
     ("DROP TABLE listings CASCADE", Waits("no table \"listings\"")),
     ("ALTER TABLE listings RENAME TO houses", Waits("no table \"listings\"")),
     ("CREATE SCHEMA old; ALTER TABLE listings SET SCHEMA old", Waits("no table \"listings\"")),
@@ -57,13 +63,10 @@ const DRIFTS: [(&str, Then); 34] = [
     ),
     ("DROP TABLE visits", Waits("no table \"visits\"")),
     (
-        "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE listings DROP CONSTRAINT listings_pkey",
+        "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE listings DROP CONSTRAINT listings_pkey CASCADE",
         Waits("not unique"),
     ),
-    (
-        "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE listings ALTER id TYPE double precision",
-        Waits("no exact type"),
-    ),
+    ("{no_keys} ALTER TABLE listings ALTER id TYPE double precision", Waits("no exact type")),
     (
         "ALTER TABLE visits ADD FOREIGN KEY (listing_id) REFERENCES listings ON DELETE CASCADE",
         Waits("ON DELETE CASCADE"),
@@ -94,11 +97,16 @@ const DRIFTS: [(&str, Then); 34] = [
         Goes(4),
     ),
     (
-        "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE images ALTER listing_id TYPE integer; ALTER TABLE listings ALTER id TYPE integer",
+        "CREATE TABLE pages(n bigint PRIMARY KEY, note bigint REFERENCES notes ON DELETE CASCADE); INSERT INTO notes VALUES (60,2); INSERT INTO pages VALUES (70,60), (71,60)",
+        Goes(5),
+    ),
+    ("ALTER TABLE notes RENAME listing_id TO house_id; INSERT INTO notes VALUES (60,2)", Goes(3)),
+    (
+        "{no_keys} ALTER TABLE images ALTER listing_id TYPE integer; ALTER TABLE listings ALTER id TYPE integer",
         Goes(2),
     ),
     (
-        "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE images ALTER listing_id TYPE text; ALTER TABLE visits ALTER listing_id TYPE text; ALTER TABLE listings ALTER id TYPE text",
+        "{no_keys} ALTER TABLE images ALTER listing_id TYPE text; ALTER TABLE visits ALTER listing_id TYPE text; ALTER TABLE listings ALTER id TYPE text",
         Goes(2),
     ),
     ("DROP INDEX images_of; ALTER TABLE listings ADD extra text; ALTER TYPE kind ADD VALUE 'swap'", Goes(2)),
@@ -120,31 +128,36 @@ async fn thirty_kinds_of_drift_are_noticed_before_the_next_deletion_and_none_del
     if !Database::Postgres.available() {
         return;
     }
-    for (ddl, then) in DRIFTS {
-        let bench = Bench::new(Database::Postgres, SCHEMA, configured()).await;
-        assert_eq!(bench.delete(&[&["1"]]).await, [removed(2)], "{ddl}");
-        let before = bench.lines("SELECT count(*) FROM visits").await;
-        bench.sql(ddl).await;
-        let result = bench.apply(vec![delete(&["2"])]).await;
-        match (&then, &result) {
-            (Goes(rows), Ok(effects)) => assert_eq!(effects[..], [removed(*rows)], "{ddl}"),
-            (Absent, Ok(effects)) => assert_eq!(effects[..], [Effect::Absent], "{ddl}"),
-            (Stays, Ok(effects)) => assert_eq!(effects[..], [Effect::Newer], "{ddl}"),
-            (Waits(words), Ok(effects)) => {
-                assert!(
-                    matches!(&effects[..], [Effect::Unfit(said)] if said.contains(words)),
-                    "{ddl}: {effects:?}"
-                );
-            }
-            (Fails(code), Ok(effects)) => {
-                assert_eq!(super::bench::code(&effects[0]), *code, "{ddl}: {effects:?}");
-            }
-            (Refused(code), Err(TargetError::Refused { code: told, .. })) => assert_eq!(told, code, "{ddl}"),
-            _ => panic!("{ddl}: {result:?}"),
+    for (ddl, then) in &DRIFTS {
+        drift(Database::Postgres, SCHEMA, configured(), &ddl.replace("{no_keys}", NO_KEYS), then).await;
+    }
+}
+
+/// Deletes listing 1, migrates, and deletes listing 2.
+pub async fn drift(database: Database, schema: &str, configured: Table, ddl: &str, then: &Then) {
+    let bench = Bench::new(database, schema, configured).await;
+    assert_eq!(bench.delete(&[&["1"]]).await, [removed(2)], "{ddl}");
+    let before = bench.lines("SELECT count(*) FROM visits").await;
+    bench.sql(ddl).await;
+    let result = bench.apply(vec![delete(&["2"])]).await;
+    match (then, &result) {
+        (Goes(rows), Ok(effects)) => assert_eq!(effects[..], [removed(*rows)], "{ddl}"),
+        (Absent, Ok(effects)) => assert_eq!(effects[..], [Effect::Absent], "{ddl}"),
+        (Stays, Ok(effects)) => assert_eq!(effects[..], [Effect::Newer], "{ddl}"),
+        (Waits(words), Ok(effects)) => {
+            assert!(
+                matches!(&effects[..], [Effect::Unfit(said)] if said.contains(words)),
+                "{ddl}: {effects:?}"
+            );
         }
-        if !ddl.contains("visits") {
-            assert_eq!(bench.lines("SELECT count(*) FROM visits").await, before, "{ddl}");
+        (Fails(code), Ok(effects)) => {
+            assert_eq!(super::bench::code(&effects[0]), *code, "{ddl}: {effects:?}");
         }
+        (Refused(code), Err(TargetError::Refused { code: told, .. })) => assert_eq!(told, code, "{ddl}"),
+        _ => panic!("{ddl}: {result:?}"),
+    }
+    if !ddl.contains("visits") {
+        assert_eq!(bench.lines("SELECT count(*) FROM visits").await, before, "{ddl}");
     }
 }
 

@@ -221,18 +221,6 @@ async fn i11_a_key_of_every_exact_type_names_its_row_and_no_other() {
 }
 
 #[tokio::test]
-async fn i12_a_key_with_two_rows_rolls_the_batch_back() {
-    let schema = "CREATE TABLE listings(id INTEGER PRIMARY KEY, mls TEXT);
-        INSERT INTO listings VALUES (1,'a'), (2,'a'), (3,'b');";
-    let Some(bench) = postgres(schema, table(&["mls"])).await else { return };
-    let result = bench.apply(vec![delete(&["b"]), delete(&["a"])]).await;
-    assert!(matches!(result, Err(TargetError::Refused { code: "key_not_unique", .. })), "{result:?}");
-    assert_eq!(left(&bench).await, ["1", "2", "3"]);
-    assert!(says(&bench.check().await, Severity::Fault, "CREATE UNIQUE INDEX CONCURRENTLY \"listings_mls\""));
-    assert_eq!(bench.delete(&[&["b"]]).await, [removed(1)]);
-}
-
-#[tokio::test]
 async fn a_locked_row_is_waited_for_and_never_skipped() {
     let Some(bench) = postgres(LISTINGS, table(&["id"])).await else { return };
     let holder = bench.url();

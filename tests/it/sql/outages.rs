@@ -19,7 +19,7 @@ use expunged::targets::sql::SqlTarget;
 use std::time::Duration;
 
 /// Rounds of each way to lose a connection.
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 100;
 
 fn schema(listings: usize) -> String {
     format!(
@@ -33,6 +33,11 @@ fn schema(listings: usize) -> String {
 
 pub fn family() -> expunged::config::target::Table {
     with_children(vec![child("images", "listing_id", OnDelete::Delete)])
+}
+
+pub fn with_limits(url: &str, limits: Limits) -> SqlTarget {
+    let entities = [(Entity::new("listing"), family())].into();
+    SqlTarget::connect("replica", &Sql { url: Secret::new(url), limits, entities }).unwrap()
 }
 
 /// The daemon's parts over one target.
@@ -245,10 +250,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
 async fn deletions_pause_while_others_wait_for_locks() {
     let Some(database) = postgres::database().await else { return };
     database.sql(&schema(2)).await;
-    let entities = [(Entity::new("listing"), family())].into();
-    let limits = Limits { lock_waits: 1, ..Limits::default() };
-    let config = Sql { url: Secret::new(database.url.as_str()), limits, entities };
-    let target = SqlTarget::connect("replica", &config).unwrap();
+    let target = with_limits(&database.url, Limits { lock_waits: 1, ..Limits::default() });
     let stop = CancellationToken::new();
     let held = "BEGIN; SELECT pg_advisory_xact_lock(7); SELECT pg_sleep(3); COMMIT";
     let waiting: Vec<_> = (0..4).map(|_| customer(&database.url, &stop, move |_| held.to_owned())).collect();

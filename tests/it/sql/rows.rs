@@ -1,11 +1,11 @@
 //! Keys, guards, marks: what happens to the row itself.
 
-use expunged::config::target::{Table, Value};
+use expunged::config::target::{Guard, Table, Value};
 use expunged::domain::timestamp::TimeFormat;
 use expunged::domain::{Action, Entity, Timestamp};
-use expunged::targets::{Effect, Removal};
+use expunged::targets::{Effect, Removal, Severity, TargetError};
 
-use super::bench::{Bench, Database, NOW, code, delete, guarded, removal, removed, table};
+use super::bench::{Bench, Database, NOW, code, delete, guarded, removal, removed, says, table};
 
 super::on_every_database!(
     i2_a_batch_that_comes_twice_leaves_the_same_contents,
@@ -20,6 +20,8 @@ super::on_every_database!(
     deactivation_sets_columns_and_respects_the_guard,
     i6_what_is_not_configured_fails_by_name_and_the_rest_is_done,
     batches_of_every_size_find_all_their_rows,
+    i12_a_key_with_two_rows_rolls_the_batch_back,
+    names_are_quoted_whatever_they_hold,
 );
 
 const COMPOSITE: &str = "CREATE TABLE listings(id INTEGER PRIMARY KEY, board_id BIGINT, mls {key}, \
@@ -191,4 +193,28 @@ async fn batches_of_every_size_find_all_their_rows(database: Database) {
         let left = bench.lines("SELECT count(*), min(id) FROM listings").await;
         assert_eq!(left, [format!("{}|{}", 2000 - next, next + 1)]);
     }
+}
+
+async fn i12_a_key_with_two_rows_rolls_the_batch_back(database: Database) {
+    let schema = "CREATE TABLE listings(id INTEGER PRIMARY KEY, mls {key});
+        INSERT INTO listings VALUES (1,'a'), (2,'a'), (3,'b');";
+    let bench = Bench::new(database, schema, table(&["mls"])).await;
+    let result = bench.apply(vec![delete(&["b"]), delete(&["a"])]).await;
+    assert!(matches!(result, Err(TargetError::Refused { code: "key_not_unique", .. })), "{result:?}");
+    assert_eq!(bench.lines("SELECT count(*) FROM listings").await, ["3"]);
+    assert!(says(&bench.check().await, Severity::Fault, "CREATE UNIQUE INDEX "));
+    assert_eq!(bench.delete(&[&["b"]]).await, [removed(1)]);
+}
+
+async fn names_are_quoted_whatever_they_hold(database: Database) {
+    let schema = "CREATE TABLE \"lis\"\"t`; DROP TABLE x --\"(\"select\" INTEGER PRIMARY KEY, \"n'\" {text});
+        INSERT INTO \"lis\"\"t`; DROP TABLE x --\" VALUES (1,'2020-01-01'), (2,NULL);";
+    let odd = Table {
+        table: "lis\"t`; DROP TABLE x --".to_owned(),
+        guard: Some(Guard { column: "n'".to_owned(), format: None }),
+        ..table(&["select"])
+    };
+    let bench = Bench::new(database, schema, odd).await;
+    assert_eq!(bench.delete(&[&["1"], &["3"]]).await, [removed(1), Effect::Absent]);
+    assert_eq!(bench.lines("SELECT \"select\" FROM \"lis\"\"t`; DROP TABLE x --\"").await, ["2"]);
 }

@@ -54,6 +54,9 @@ impl Proxy {
 
 async fn pass(mut client: TcpStream, to: SocketAddr, cuts: Arc<Mutex<Option<Cut>>>) {
     let Ok(mut server) = TcpStream::connect(to).await else { return };
+    // An answer in several parts, each of which would wait for a word of the other side's.
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {

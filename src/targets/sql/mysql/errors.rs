@@ -88,8 +88,8 @@ fn by_number(number: u16, state: &str, message: &str) -> TargetError {
         1264 | 1265 | 1292 | 1366 | 1406 | 1690 => refused("type", "a column cannot hold the value"),
         _ if state.starts_with("08") => unavailable("the server ended the connection"),
         _ if state.starts_with("40") => unavailable("the transaction was ended by the server"),
-        // What a trigger raises is the customer's text, which may quote a row.
-        _ if state.starts_with("45") || number == 1644 => {
+        // What a trigger raises is the customer's text, which may quote a row. 1442: it writes to the table itself.
+        _ if state.starts_with("45") || [1442, 1644].contains(&number) => {
             refused("trigger", "a trigger of the database refused the deletion")
         }
         _ if state.starts_with("22") => refused("type", "a column cannot hold the value"),

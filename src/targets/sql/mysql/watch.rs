@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Error};
 
 use super::text;
-use crate::targets::sql::catalogue::{Catalogue, RelationKind};
+use crate::targets::sql::catalogue::{Catalogue, FkAction, RelationKind};
 
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
@@ -20,15 +20,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The tables of `database` that the names mean now, and those that take the names later.
+    /// The tables of `database` that the names mean now, those that take the names later, and those whose rows go
+    /// with theirs by the database's own foreign keys.
     pub fn over(database: &str, catalogue: &Catalogue, names: &[&str]) -> Self {
         let relations: Vec<_> = names.iter().filter_map(|name| catalogue.relation(name)).collect();
         let tables = relations.iter().filter(|relation| relation.kind == RelationKind::Table);
         let holding: Vec<_> =
             tables.map(|relation| format!("; SELECT 1 FROM {} LIMIT 0", relation.sql)).collect();
         let holding = holding.concat();
-        let watched = relations.iter().map(|relation| relation.name.as_str()).chain(names.iter().copied());
-        let names = watched.map(literal).collect::<Vec<_>>().join(", ");
+        let mut watched: Vec<&str> = relations.iter().map(|relation| relation.name.as_str()).collect();
+        add_cascades(catalogue, &mut watched);
+        let names =
+            watched.into_iter().chain(names.iter().copied()).map(literal).collect::<Vec<_>>().join(", ");
         let database = literal(database);
         // The names in an order of their own: which row comes first is nobody's promise.
         let parts = [
@@ -87,6 +90,21 @@ impl Watch {
             values.collect::<Result<Vec<_>, _>>().map(|values| values.join("\u{1f}"))
         };
         rows.iter().map(line).collect()
+    }
+}
+
+/// Adds what the cascades of these tables reach, however far. The server holds its schema while it deletes, so that
+/// it needs no touch of ours, for which a right might be missing.
+fn add_cascades<'a>(catalogue: &'a Catalogue, watched: &mut Vec<&'a str>) {
+    let mut next = 0;
+    while let Some(&name) = watched.get(next) {
+        let cascades = catalogue.referring(name).filter(|(_, key)| key.on_delete == FkAction::Cascade);
+        for (relation, _) in cascades {
+            if !watched.contains(&relation.name.as_str()) {
+                watched.push(&relation.name);
+            }
+        }
+        next += 1;
     }
 }
 

@@ -1,20 +1,22 @@
 //! Connections that are lost in a commit, servers that die, and customers that lock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use expunged::targets::Target;
+use expunged::config::target::Limits;
+use expunged::targets::{Batch, Target};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use tokio_util::sync::CancellationToken;
 
-use super::super::bench::target;
-use super::super::outages::{family, hear, outcomes, rig};
+use super::super::bench::{delete, removed, target};
+use super::super::outages::{family, hear, outcomes, rig, with_limits};
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::rig::until;
 use crate::support::servers::{self, Server, mariadb};
 
 /// Rounds of each way to lose a connection.
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 100;
 
 fn schema(listings: usize) -> String {
     format!(
@@ -145,4 +147,27 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
     assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), LISTINGS as u64)]);
     assert_eq!(database.lines(LEFT).await, ["0|0"]);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn deletions_pause_while_others_wait_for_locks() {
+    let Some(database) = mariadb::database().await else { return };
+    database.sql(&schema(2)).await;
+    let target = with_limits(&database.url, Limits { lock_waits: 1, ..Limits::default() });
+    let stop = CancellationToken::new();
+    let held = "BEGIN; SELECT id FROM listings WHERE id = 2 FOR UPDATE; DO SLEEP(1); COMMIT";
+    let waiting: Vec<_> = (0..4).map(|_| customer(&database.url, &stop, move |_| held.to_owned())).collect();
+    // Not INNODB_TRX, which shows what it showed before to whoever looks ten times a second.
+    let waits = "SELECT variable_value > 1 FROM information_schema.GLOBAL_STATUS WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'";
+    until("they wait", async || database.lines(waits).await == ["1"]).await;
+    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
+    let deleting = target.apply(&batch);
+    tokio::pin!(deleting);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut deleting).await.is_err(), "it pauses");
+    assert_eq!(database.lines("SELECT count(*) FROM listings").await, ["2"]);
+    stop.cancel();
+    for customer in waiting {
+        customer.await.unwrap();
+    }
+    assert_eq!(deleting.await.unwrap(), [removed(2)]);
 }
