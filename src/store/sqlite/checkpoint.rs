@@ -15,10 +15,6 @@ use tokio::sync::Notify;
 const MOVED_BYTES: u64 = 16 << 20;
 /// What a commit writes at least, bytes: a few pages, however small the entry is.
 const COMMIT_BYTES: u64 = 16 << 10;
-/// Pages that are few enough for the writer: a millisecond.
-const FEW_PAGES: i64 = 64;
-/// Passes after which the rest is left to the writer all the same: under load, more comes in with each.
-const PASSES_MAX: usize = 3;
 const PASS: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
 /// What the two agree on.
@@ -36,7 +32,7 @@ impl Checkpoint {
         let written = written + bytes + COMMIT_BYTES;
         if self.nearly.swap(false, Ordering::AcqRel) {
             match pass(writer).await {
-                Ok(_) => return 0,
+                Ok(()) => return 0,
                 Err(error) => tracing::debug!(%error, "the journal's WAL was not moved to its end"),
             }
         } else if written >= MOVED_BYTES {
@@ -59,16 +55,12 @@ impl Checkpoint {
 
 async fn most(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
     let mut connection = options.connect().await?;
-    for _ in 0..PASSES_MAX {
-        if pass(&mut connection).await? <= FEW_PAGES {
-            break;
-        }
-    }
+    // Once: each pass syncs both files, and what comes in meanwhile is a small part of it.
+    pass(&mut connection).await?;
     connection.close().await
 }
 
-/// Moves what can be moved; the pages that are left.
-async fn pass(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let (_, pages, moved): (i64, i64, i64) = sqlx::query_as(PASS).fetch_one(connection).await?;
-    Ok(pages - moved)
+/// Moves what can be moved now.
+async fn pass(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(PASS).fetch_one(connection).await.map(drop)
 }
