@@ -87,13 +87,15 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Waits `retries` between attempts, in scaled time.
+    ///
     /// # Errors
     /// There is no usable TLS configuration on this machine.
-    pub fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
+    pub fn new(retries: &[Duration], retry_scale: f64) -> Result<Self, reqwest::Error> {
         let stop = CancellationToken::new();
         Ok(Self {
             client: client()?,
-            retries: retries.into(),
+            retries: scaled(retries, retry_scale).into(),
             flights: Arc::new(Semaphore::new(FLIGHTS_MAX)),
             tally: Arc::default(),
             script: Mutex::default(),
@@ -190,6 +192,12 @@ impl Outbox {
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How fast the time between retries runs: 0.001 makes an hour 3.6 s. Anything that is no such number is taken as 0.
+pub(super) fn scaled(retries: &[Duration], scale: f64) -> Vec<Duration> {
+    let scaled = |wait: &Duration| Duration::try_from_secs_f64(wait.as_secs_f64() * scale);
+    retries.iter().map(|wait| scaled(wait).unwrap_or_default()).collect()
 }
 
 impl Script {
