@@ -33,13 +33,23 @@ impl Journal {
         })
     }
 
+    /// Door, entity and number of everything that was heard.
+    pub fn notices(&self) -> impl Iterator<Item = (&str, &str, u32)> {
+        self.of_kind("heard").flat_map(|(_, body)| {
+            let (door, notices) = (body["door"].as_str().unwrap(), body["notices"].as_array().unwrap());
+            notices
+                .iter()
+                .map(move |notice| (door, notice["entity"].as_str().unwrap(), number(&notice["key"])))
+        })
+    }
+
     /// All listings that were heard of.
     pub fn heard(&self) -> BTreeSet<u32> {
         self.of_kind("heard").flat_map(|(seq, _)| self.heard_at(seq)).collect()
     }
 
     /// For each listing, what became of it at `target`, tries that failed and will be tried again aside.
-    pub fn outcomes(&self, target: &str) -> BTreeMap<u32, Vec<String>> {
+    fn outcomes(&self, target: &str) -> BTreeMap<u32, Vec<String>> {
         let mut outcomes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (_, settled) in self.of_kind("settled").filter(|(_, settled)| settled["target"] == target) {
             for group in settled["results"].as_array().unwrap() {
@@ -52,6 +62,22 @@ impl Journal {
             }
         }
         outcomes
+    }
+
+    /// What became of each listing at `target`. None has come to two ends (I2, I8).
+    pub fn ends(&self, target: &str) -> BTreeMap<u32, String> {
+        let once = |(number, mut ends): (u32, Vec<String>)| {
+            assert_eq!(ends.len(), 1, "{target}: {number} ended as {ends:?}");
+            (number, ends.remove(0))
+        };
+        self.outcomes(target).into_iter().map(once).collect()
+    }
+
+    /// All that was heard of came to its end at `target`; it had been there, so that none ended as `not_found`.
+    pub fn assert_settled(&self, target: &str) {
+        let ends = self.ends(target);
+        assert_eq!(ends.keys().copied().collect::<BTreeSet<_>>(), self.heard(), "{target}");
+        assert!(ends.values().all(|end| end != "not_found"), "{target}: {ends:?}");
     }
 
     /// Every removal names the entry that heard of it (I9), and the brake decided on each fact once.
@@ -76,7 +102,8 @@ impl Journal {
     }
 }
 
-/// The number of the listing of that key.
+/// The number at the end of that key: of a listing, or of a deal.
 fn number(key: &Value) -> u32 {
-    key[1].as_str().unwrap().trim_start_matches('W').parse().unwrap()
+    let last = key.as_array().unwrap().last().unwrap().as_str().unwrap();
+    last.trim_start_matches(|char: char| !char.is_ascii_digit()).parse().unwrap()
 }
