@@ -132,6 +132,7 @@ impl Sandbox {
         systems.hookbridge.push_to(&format!("{hooks}/hooks/hookbridge"), keys);
         println!("simulated systems: base_url = \"http://{address}\", api_key \"{API_KEY}\" for all of them");
         println!("  repliers    secret \"{HOOK_SECRET}\"; webhooks to {hooks}/hooks/repliers/EVENT");
+        println!("              (unsubscribe from one first, to rehearse subscribing)");
         println!("  leadlex     secret \"{LEADLEX_SECRET}\"; webhooks to {hooks}/hooks/leadlex");
         println!("  hookbridge  pull endpoint \"{endpoint}\", which keeps leadlex's webhooks;");
         println!("              pushes to {hooks}/hooks/hookbridge, secret \"{HOOKBRIDGE_SECRET}\"");
