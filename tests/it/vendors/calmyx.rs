@@ -10,8 +10,8 @@ use expunged::store::Entry;
 use expunged::targets::Severity;
 
 use super::{
-    API_KEY, BY_NUMBER, World, calmyx_at, code, counts, deleted, gauge, hear, keys, numbers, outcomes, task,
-    vendor,
+    API_KEY, BY_NUMBER, World, begin, calmyx_at, code, counts, deleted, gauge, hear, keys, left_alone,
+    numbers, outcomes, task, vendor,
 };
 use crate::support::rig::{Rig, until};
 use crate::support::secrets::OTHER_API_KEY;
@@ -171,13 +171,8 @@ async fn i6_a_wrong_key_keeps_everything_in_the_queue() {
         calmyx.add(id);
     }
     let mut rig = world.rig(&vendor("calmyx", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
-    until("the vendor to be called down", async || {
-        gauge(&rig, "target_up", "calmyx").as_deref() == Some("0")
-    })
-    .await;
+    begin(&mut rig, &all).await;
+    left_alone(&rig, "calmyx").await;
     assert_eq!(outcomes(&rig, "calmyx").await, counts(&[("due", 20)]));
     // What is tried meanwhile is as little as there can be: the journal keeps each try for good.
     until("more tries", async || started(&rig).await.len() > 4).await;
@@ -258,9 +253,7 @@ async fn i8_what_stays_unanswered_is_told_as_open_and_is_asked_for_again() {
     // The first batch goes, and none of three tries is answered.
     calmyx.faults().script([Fault::Pass, Fault::Cut, Fault::Cut, Fault::Cut]);
     let mut rig = world.rig(&vendor("calmyx", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
+    begin(&mut rig, &all).await;
     until("the others to go", async || {
         outcomes(&rig, "calmyx").await == counts(&[("deleted", 200), ("failed", 100)])
     })
