@@ -20,7 +20,7 @@ use crate::sandbox::plan::System;
 use crate::sandbox::repliers::{ListingKey, RepliersSettings};
 use crate::sandbox::talkdesk::{Record, TalkdeskSettings};
 use crate::sandbox::{
-    Calmyx, HookBridge, LeadLex, Plan, Repliers, Sandbox as Simulators, Simulator, Talkdesk,
+    Calmyx, HookBridge, LeadLex, Outbox, Plan, Repliers, Sandbox as Simulators, Simulator, Talkdesk,
 };
 
 const API_KEY: &str = "sandbox-api-key";
@@ -158,6 +158,8 @@ impl Sandbox {
                 let lost = if lost { " (webhook lost)" } else { "" };
                 println!("deleted listing 2:W{number}{lost} and {}", deal(number));
             }
+            let told = systems.mounted();
+            told.iter().filter_map(|(_, system)| system.webhooks()).for_each(Outbox::let_go);
         }
         std::future::pending::<()>().await;
     }

@@ -129,13 +129,17 @@ impl Outbox {
         }
     }
 
-    /// Waits until each delivery was answered with 2xx or given up.
-    pub async fn settled(&self) {
-        // What waits for a next one that never comes goes out now.
+    /// What waits for a next delivery, which will not come, goes out now.
+    pub fn let_go(&self) {
         let held_back = std::mem::take(&mut self.script().held_back);
         for delivery in held_back {
             self.dispatch(vec![delivery]);
         }
+    }
+
+    /// Waits until each delivery was answered with 2xx or given up.
+    pub async fn settled(&self) {
+        self.let_go();
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();

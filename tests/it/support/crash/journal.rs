@@ -33,13 +33,14 @@ impl Journal {
         })
     }
 
-    /// Door, entity and number of everything that was heard.
-    pub fn notices(&self) -> impl Iterator<Item = (&str, &str, u32)> {
-        self.of_kind("heard").flat_map(|(_, body)| {
-            let (door, notices) = (body["door"].as_str().unwrap(), body["notices"].as_array().unwrap());
-            notices
-                .iter()
-                .map(move |notice| (door, notice["entity"].as_str().unwrap(), number(&notice["key"])))
+    /// Numbers of all that was heard, and of what: by the entry's source or door, or by the entity.
+    pub fn notices<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, u32)> {
+        self.of_kind("heard").flat_map(move |(_, body)| {
+            let notices = body["notices"].as_array().unwrap().iter();
+            notices.map(move |notice| {
+                let of = body[name].as_str().or_else(|| notice[name].as_str());
+                (of.unwrap(), number(&notice["key"]))
+            })
         })
     }
 
