@@ -50,7 +50,7 @@ impl Journal {
     }
 
     /// For each listing, what became of it at `target`, tries that failed and will be tried again aside.
-    fn outcomes(&self, target: &str) -> BTreeMap<u32, Vec<String>> {
+    pub fn outcomes(&self, target: &str) -> BTreeMap<u32, Vec<String>> {
         let mut outcomes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for (_, settled) in self.of_kind("settled").filter(|(_, settled)| settled["target"] == target) {
             for group in settled["results"].as_array().unwrap() {
