@@ -208,6 +208,7 @@ fn api(parts: &Parts, targets: &[Arc<dyn Target>], folded: &watch::Receiver<Prog
         targets: targets.to_vec(),
         folded: folded.clone(),
         drain: stop.drain.clone(),
+        metrics: parts.metrics.clone(),
         holder: parts.holder.clone(),
     };
     Api::new(&parts.config, shared)

@@ -123,10 +123,9 @@ async fn told_after_a_crash(target: &str, way: Way, moment: Moment) -> BTreeSet<
     applier.await.unwrap().unwrap();
 
     home.journal().assert_every_step_has_its_cause();
-    let outcomes = home.journal().outcomes(target);
-    assert_eq!(outcomes.keys().copied().collect::<Vec<_>>(), NUMBERS);
-    assert!(outcomes.values().all(|ends| ends.len() == 1), "{outcomes:?}");
-    outcomes.into_values().flatten().collect()
+    let ends = home.journal().ends(target);
+    assert_eq!(ends.keys().copied().collect::<Vec<_>>(), NUMBERS);
+    ends.into_values().collect()
 }
 
 #[tokio::test]
@@ -192,10 +191,10 @@ async fn i8_a_batch_whose_settlement_was_not_written_is_resumed_even_before_it_i
     accept(&home).await;
     let reached = parts::release(&parts).await;
     progress.send(reached).unwrap();
-    until("the settlement", async || !home.journal().outcomes("replica").is_empty()).await;
+    until("the settlement", async || !home.journal().ends("replica").is_empty()).await;
     stop.cancel();
     applier.await.unwrap().unwrap();
-    assert_eq!(home.journal().outcomes("replica")[&7], ["already_deleted"]);
+    assert_eq!(home.journal().ends("replica")[&7], "already_deleted");
     assert_eq!(batches(&home), 1);
 }
 
@@ -206,11 +205,11 @@ async fn i8_a_stop_while_a_settlement_waits_to_be_folded_begins_no_second_batch(
     let target = parts::target(&parts, "replica").await;
     let applier = tokio::spawn(parts::applier(&parts, target, folded).run(stop.clone()));
 
-    until("the settlement", async || !home.journal().outcomes("replica").is_empty()).await;
+    until("the settlement", async || !home.journal().ends("replica").is_empty()).await;
     until("the wait for folding", async || progress.receiver_count() > RECEIVERS).await;
     stop.cancel();
     applier.await.unwrap().unwrap();
-    assert_eq!(home.journal().outcomes("replica")[&7], ["deleted"]);
+    assert_eq!(home.journal().ends("replica")[&7], "deleted");
     assert_eq!(batches(&home), 1);
 }
 
