@@ -150,6 +150,7 @@ impl Loops {
         let handovers: Vec<_> = targets.iter().map(|it| Handover::new(it.clone(), &parts.holder)).collect();
         let pipeline = Pipeline {
             store: parts.store.clone(),
+            intake: parts.intake.clone(),
             bell: parts.bell.clone(),
             brake,
             clock: parts.clock.clone(),

@@ -242,6 +242,7 @@ fn carry_out(
         targets.iter().map(|target| Handover::new(target.clone(), &parts.holder)).collect();
     let pipeline = pipeline::Pipeline {
         store: parts.store.clone(),
+        intake: parts.intake.clone(),
         bell: parts.bell.clone(),
         brake,
         clock: parts.clock.clone(),

@@ -9,6 +9,7 @@
 mod handover;
 mod hold;
 mod settle;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -356,51 +357,6 @@ impl Applier {
             .filter_map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
             .collect();
         Applied::Told(results)
-    }
-
-    /// Waits until the journal is folded up to `seq`; `false` if cancelled, or if the folding ended, before
-    /// that: the queue tells what was true once, and nothing may be taken from it.
-    async fn folded_to(&self, seq: Seq, cancel: &CancellationToken) -> bool {
-        self.intake.ring();
-        let mut folded = self.folded.clone();
-        let reached = async { folded.wait_for(|progress| progress.reached >= seq).await.is_ok() };
-        cancel.run_until_cancelled(reached).await.unwrap_or(false)
-    }
-
-    /// Waits until something may be due, or a batch is handed over.
-    async fn idle(
-        &self,
-        hold: &Hold,
-        folded: &mut watch::Receiver<Progress>,
-        seen: Seq,
-        cancel: &CancellationToken,
-    ) -> Result<Option<Handed>, StoreError> {
-        let now = self.clock.now();
-        let wait = match self.store.next_due_at(self.target.name()).await {
-            Ok(next) => next.map_or(SCAN_EVERY, |at| at.since(now).min(SCAN_EVERY)),
-            Err(error) if error.retry_can_help() => SCAN_EVERY,
-            Err(error) => return Err(error),
-        };
-        let left = hold.left(now);
-        let wait = left.map_or(wait, |left| left.min(SCAN_EVERY));
-        let released = async { drop(folded.wait_for(|progress| progress.released != seen).await) };
-        let mut woken = std::pin::pin!(async {
-            tokio::select! {
-                () = released => {}
-                () = tokio::time::sleep(wait) => self.target.rest().await,
-                () = cancel.cancelled() => {}
-            }
-        });
-        if left.is_some() || hold.probes() {
-            // The target takes nothing, or is asked for one record at a time.
-            woken.await;
-            return Ok(None);
-        }
-        let mut handed = self.handover.offer();
-        tokio::select! {
-            handed = &mut handed => Ok(handed.ok()),
-            () = &mut woken => Ok(self.handover.withdraw(handed).await),
-        }
     }
 }
 

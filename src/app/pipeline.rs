@@ -14,8 +14,9 @@ use crate::brake::Brake;
 use crate::clock::SharedClock;
 use crate::collect::{CollectError, Collector};
 use crate::config;
-use crate::domain::Event;
+use crate::domain::{Event, Seq};
 use crate::fold::{self, Folded, Fresh, Progress};
+use crate::intake::Intake;
 use crate::reconcile::{self, Reconciler, RunError};
 use crate::store::{Position, SharedStore, StoreError};
 use crate::telemetry::metrics::{Ended, Metrics};
@@ -48,6 +49,7 @@ struct Standing {
 /// Folds what the journal gets, and lets the brake decide on it.
 pub struct Pipeline {
     pub store: SharedStore,
+    pub intake: Intake,
     pub bell: Arc<Notify>,
     pub brake: Brake,
     pub clock: SharedClock,
@@ -113,7 +115,8 @@ impl Pipeline {
         if let Some(fresh) = fresh {
             // All that awaits: it need not be read again.
             if !fresh.awaiting.is_empty() {
-                self.decide_on(&fresh).await?;
+                let folded = standing.position.unwrap_or_default().seq;
+                self.decide_on(&fresh, folded).await?;
             }
         } else if heard || standing.undecided || quiet {
             let folded = standing.position.unwrap_or_default().seq;
@@ -123,13 +126,21 @@ impl Pipeline {
         Ok(more || standing.undecided)
     }
 
-    /// Decides on what was just heard of. What is let go begins with the decision where a target waits for work.
-    async fn decide_on(&mut self, fresh: &Fresh) -> Result<(), StoreError> {
+    /// Decides on what was just heard of, up to entry `folded`. What is let go begins with the decision where a target
+    /// waits for work.
+    async fn decide_on(&mut self, fresh: &Fresh, folded: Seq) -> Result<(), StoreError> {
         let decided = self.brake.verdict(&fresh.awaiting).await?;
         let now = self.clock.now();
         let ready: Vec<_> = self.handovers.iter().filter_map(|it| it.prepare(fresh, &decided, now)).collect();
         let started = ready.iter().map(|it| Event::Started(it.started.clone())).collect();
         let numbers = self.brake.note(decided, started).await?;
+        // What was heard of between may have overtaken the decision, as a re-listing does: the queue knows.
+        let overtaken = numbers.first().is_some_and(|first| *first != folded + 2);
+        if overtaken {
+            let given_up = ready.iter().zip(&numbers).map(|(ready, number)| ready.given_up(*number));
+            self.intake.note_all(given_up).await?;
+            return Ok(());
+        }
         for (ready, number) in ready.into_iter().zip(numbers) {
             ready.go(number);
         }

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use super::{BATCH_TASKS, started};
 use crate::domain::{
-    Seq, Timestamp,
-    event::{Decided, Started},
+    Event, Seq, Timestamp,
+    event::{Decided, Settled, Started},
 };
 use crate::fold::Fresh;
 use crate::store::Task;
@@ -48,6 +48,13 @@ impl Ready {
     pub fn go(self, number: Seq) {
         // Nobody is there any more: it is an open batch, and will be resumed.
         self.slot.send(Handed { number, tasks: self.tasks }).ok();
+    }
+
+    /// What ends the batch without its having begun, though it is on disk as entry `number`: its members go by the queue.
+    /// To be on disk before this is dropped, since the loop goes on then.
+    #[must_use]
+    pub fn given_up(&self, number: Seq) -> Event {
+        Event::Settled(Settled { target: self.started.target.clone(), batch: number, results: vec![] })
     }
 }
 

@@ -85,6 +85,9 @@ impl Key {
     }
 
     /// The text under which the key is stored: `["2","W10440893"]`.
+    ///
+    /// # Panics
+    /// Never: any list of texts can be written as JSON.
     #[must_use]
     pub fn canonical(&self) -> String {
         serde_json::to_string(&self.0).expect("a list of texts")

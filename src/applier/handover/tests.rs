@@ -1,3 +1,5 @@
+//! What is handed over, to whom, and what is not.
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -14,7 +16,7 @@ struct Named(u32);
 
 #[async_trait]
 impl Target for Named {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "replica"
     }
 

@@ -341,14 +341,12 @@ async fn insert(
 fn pack(group: &[Row<'_>]) -> Option<(String, Vec<u8>)> {
     let raws = || group.iter().map(|row| row.content.raw.as_ref());
     raws().flatten().next()?;
-    let lengths = serde_json::Value::from_iter(raws().map(|raw| raw.map(Bytes::len)));
-    Some((
-        lengths.to_string(),
-        raws().flatten().fold(vec![], |mut bytes, raw| {
-            bytes.extend_from_slice(raw);
-            bytes
-        }),
-    ))
+    let lengths: serde_json::Value = raws().map(|raw| raw.map(Bytes::len)).collect();
+    let mut bytes = Vec::with_capacity(raws().flatten().map(Bytes::len).sum());
+    for raw in raws().flatten() {
+        bytes.extend_from_slice(raw);
+    }
+    Some((lengths.to_string(), bytes))
 }
 
 /// Whether an entry of the same number is there already.

@@ -98,6 +98,7 @@ impl Rig {
             self.targets.iter().map(|target| Handover::new(target.clone(), &self.parts.holder)).collect();
         let pipeline = Pipeline {
             store: self.parts.store.clone(),
+            intake: self.parts.intake.clone(),
             bell: self.parts.bell.clone(),
             brake: self.brake(),
             clock: self.parts.clock.clone(),

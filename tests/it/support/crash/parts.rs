@@ -64,6 +64,7 @@ fn brake(parts: &Parts) -> Brake {
 pub fn pipeline(parts: &Parts, progress: watch::Sender<Progress>, handovers: Vec<Handover>) -> Pipeline {
     Pipeline {
         store: parts.store.clone(),
+        intake: parts.intake.clone(),
         bell: parts.bell.clone(),
         brake: brake(parts),
         clock: parts.clock.clone(),
