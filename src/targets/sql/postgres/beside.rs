@@ -31,7 +31,7 @@ pub struct Neighbours {
     /// Tables of partitions, as SQL writes them.
     pub partitioned: Vec<String>,
     /// The names of the configuration, in small letters, as one argument.
-    pub named: String,
+    pub configured: String,
 }
 
 impl Neighbours {
@@ -40,7 +40,7 @@ impl Neighbours {
         if self.partitioned.iter().all(|partitioned| partitioned != table) {
             return Ok(None);
         }
-        let found = look(connection, list(std::iter::once(Some(table))), &self.named).await?;
+        let found = look(connection, list(std::iter::once(Some(table))), &self.configured).await?;
         Ok(Some(found.into_iter().map(|(_, beside)| beside).collect()))
     }
 }
@@ -49,9 +49,9 @@ impl Neighbours {
 pub async fn look(
     connection: &mut PgConnection,
     tables: String,
-    named: &str,
+    configured: &str,
 ) -> Result<Vec<(i64, Beside)>, Error> {
-    let query = sqlx::query(AssertSqlSafe(BESIDE)).bind(tables).bind(named).persistent(false);
+    let query = sqlx::query(AssertSqlSafe(BESIDE)).bind(tables).bind(configured).persistent(false);
     let rows = query.fetch_all(connection).await?;
     let beside =
         |row: &PgRow| Ok((row.try_get(0)?, Beside { table: row.try_get(1)?, readable: row.try_get(2)? }));

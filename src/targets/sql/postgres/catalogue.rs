@@ -114,10 +114,10 @@ pub struct Reading {
 /// As the driver gives them.
 pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<Reading, Error> {
     let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    let named = list(lower.iter().map(|name| Some(name.as_str())));
+    let configured = list(lower.iter().map(|name| Some(name.as_str())));
     let mut relations = BTreeMap::new();
     let (mut order, mut partitioned) = (Vec::new(), Vec::new());
-    for row in rows(connection, RELATIONS, named.clone()).await? {
+    for row in rows(connection, RELATIONS, configured.clone()).await? {
         let oid: i64 = row.try_get(0)?;
         let relation = relation(&row)?;
         if row.try_get::<&str, _>(3)? == PARTITIONED {
@@ -136,7 +136,7 @@ pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<Readi
             relation.triggers.push(row.try_get(1)?);
         }
     }
-    remarks::read(connection, &mut relations, &oids, &named).await?;
+    remarks::read(connection, &mut relations, &oids, &configured).await?;
     let ways = Ways {
         quote: quoted,
         exact_types: "a whole number, text, uuid or numeric",
@@ -146,7 +146,7 @@ pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<Readi
         concurrently: " CONCURRENTLY",
     };
     let relations = order.iter().filter_map(|oid| relations.remove(oid)).collect();
-    let neighbours = Neighbours { partitioned, named };
+    let neighbours = Neighbours { partitioned, configured };
     Ok(Reading { catalogue: Catalogue { relations, ways }, oids: order, neighbours })
 }
 

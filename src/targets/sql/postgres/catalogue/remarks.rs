@@ -31,7 +31,7 @@ pub async fn read(
     connection: &mut PgConnection,
     relations: &mut BTreeMap<i64, Relation>,
     oids: &str,
-    named: &str,
+    configured: &str,
 ) -> Result<(), Error> {
     for row in rows(connection, RULES, oids.to_owned()).await? {
         let Some(relation) = relations.get_mut(&row.try_get(0)?) else { continue };
@@ -55,7 +55,7 @@ pub async fn read(
         let remarks = facts.remarks(relation);
         relation.remarks.extend(remarks);
     }
-    for (oid, beside) in beside::look(connection, oids.to_owned(), named).await? {
+    for (oid, beside) in beside::look(connection, oids.to_owned(), configured).await? {
         let Some(relation) = relations.get_mut(&oid) else { continue };
         let remark = detached(&relation.name, &beside);
         relation.remarks.push(remark);
