@@ -42,11 +42,9 @@ pub fn settlement(
         Effect::Failed(failed) => (Outcome::Failed, 0, Some(failure(task, failed, now, dice))),
         Effect::Unfit(message) => {
             let retry_at = Some(now.plus(UNFIT.wait(task.attempts + 1, dice)));
-            (
-                Outcome::Failed,
-                0,
-                Some(Failure { code: "schema".to_owned(), message, retry_at, in_doubt: false }),
-            )
+            // What an interrupted batch took is absent when the table fits again.
+            let in_doubt = resumed;
+            (Outcome::Failed, 0, Some(Failure { code: "schema".to_owned(), message, retry_at, in_doubt }))
         }
         Effect::Unproven(unproven) => (Outcome::Failed, 0, Some(in_doubt(unproven))),
         Effect::Waits(wait) if resumed => {
@@ -175,6 +173,14 @@ mod tests {
             let failure = told.failure.unwrap();
             assert_eq!(failure.retry_at, Some(Timestamp::from_seconds(100 + wait)));
             assert_eq!((failure.code.as_str(), failure.message.as_str()), ("schema", "no table"));
+        }
+    }
+
+    #[test]
+    fn i8_what_an_interrupted_batch_may_have_taken_stays_in_doubt_while_its_table_does_not_fit() {
+        for resumed in [true, false] {
+            let told = told(&task(0, false), Effect::Unfit("no table".into()), resumed);
+            assert_eq!(told.failure.unwrap().in_doubt, resumed);
         }
     }
 }

@@ -20,6 +20,7 @@ mod session;
 mod sqlite;
 mod staged;
 mod statements;
+mod tls;
 mod way;
 mod words;
 

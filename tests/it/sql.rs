@@ -9,7 +9,10 @@ mod lies;
 mod mariadb;
 mod model;
 mod outages;
+mod postgres;
+mod replication;
 mod rows;
+mod tls;
 
 pub use bench::{Bench, Database, child, guarded};
 
@@ -23,6 +26,14 @@ macro_rules! on_every_database {
             })*
         }
 
+        crate::sql::on_every_server!($($test),*);
+    };
+}
+pub(crate) use on_every_database;
+
+/// The same on each database that has a server.
+macro_rules! on_every_server {
+    ($($test:ident),* $(,)?) => {
         mod postgres {
             $(#[tokio::test]
             async fn $test() {
@@ -42,4 +53,4 @@ macro_rules! on_every_database {
         }
     };
 }
-pub(crate) use on_every_database;
+pub(crate) use on_every_server;

@@ -5,6 +5,7 @@
 //! or a view can contradict. How rows are found and taken is the dialect's `way`; who is found, judged and
 //! told is decided here.
 
+mod beside;
 mod foresee;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -256,6 +257,7 @@ impl<'a> Group<'a> {
     /// Finds, judges and takes; the positions that are not as they should be afterwards.
     async fn carry_out(&mut self, session: &mut dyn Session) -> Result<Vec<usize>, TargetError> {
         self.find(session, Access::Write).await?;
+        self.look_beside(session).await?;
         self.take(session).await
     }
 

@@ -236,6 +236,17 @@ fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&G
             "add format = \"unix_seconds\" or \"unix_millis\"",
         );
     }
+    if without_zone(column) {
+        report.add(
+            Severity::Note,
+            place,
+            format!(
+                "column {:?} is {}, which has no time zone: what it holds is taken for UTC. Local times would shield records that were deleted, or let some go that were listed again",
+                guard.column, column.declared
+            ),
+            "nothing, if it holds UTC; else give it a type with a time zone",
+        );
+    }
     if tells_of_copying(&guard.column) || column.declared.ends_with(SELF_CHANGING) {
         report.warning(
             place,
@@ -246,6 +257,12 @@ fn guard(report: &mut Report, place: &str, relation: &Relation, guard: Option<&G
             "name the column that holds the upstream's own modification time",
         );
     }
+}
+
+/// Whether it is a time of the database's own that does not say where; a text says so itself.
+fn without_zone(column: &Column) -> bool {
+    let strict = !column.typed.own.is_empty();
+    column.declared.ends_with("without time zone") || strict && column.declared.starts_with("datetime")
 }
 
 fn marks(report: &mut Report, place: &str, relation: &Relation, table: &Table) {

@@ -48,6 +48,10 @@ const SETTINGS: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBS
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 /// Seconds after which MariaDB stops a statement; MySQL has no such limit for what writes.
 const MARIADB_SETTINGS: &str = "SET SESSION max_statement_time = 30";
+/// How the rows `p` of a join with the argument are locked: MySQL refuses to lock an argument (error 3569), and
+/// MariaDB cannot name what it locks.
+const MARIADB_LOCK: &str = "FOR UPDATE";
+const MYSQL_LOCK: &str = "FOR UPDATE OF p";
 
 #[async_trait]
 impl super::session::Place for Place {
@@ -61,7 +65,7 @@ impl super::session::Place for Place {
             connection.execute(AssertSqlSafe(MARIADB_SETTINGS)).await.map_err(classify)?;
         }
         let (database, watch) = (self.database.clone(), Watch::default());
-        Ok(Box::new(MySqlSession { connection, database, watch }))
+        Ok(Box::new(MySqlSession { connection, mariadb, database, watch }))
     }
 
     fn shared(&self) -> bool {
@@ -90,6 +94,7 @@ fn serves(version: &str) -> Result<bool, TargetError> {
 
 pub struct MySqlSession {
     connection: MySqlConnection,
+    mariadb: bool,
     database: String,
     /// What the plans were made for.
     watch: Watch,
@@ -126,7 +131,7 @@ impl Session for MySqlSession {
     }
 
     fn way(&self, plan: &Plan, _: usize) -> Box<dyn Way> {
-        Box::new(JsonWay::write(plan))
+        Box::new(JsonWay::write(plan, if self.mariadb { MARIADB_LOCK } else { MYSQL_LOCK }))
     }
 
     async fn create(&mut self, sql: &Sql) -> Result<(), TargetError> {

@@ -79,7 +79,7 @@ impl Pace {
     fn strained(&self, strain: Strain) -> Option<String> {
         let Limits { replication_lag, lock_waits, .. } = self.limits;
         if strain.replication_lag > replication_lag {
-            return Some(format!("a standby is {} s behind", strain.replication_lag.as_secs()));
+            return Some(format!("replication is {} s behind", strain.replication_lag.as_secs()));
         }
         (strain.lock_waits > lock_waits).then(|| format!("{} requests wait for locks", strain.lock_waits))
     }

@@ -10,6 +10,7 @@
 //! are what the plans were made for: no migration comes in between.
 
 mod arrays;
+mod beside;
 mod catalogue;
 mod errors;
 mod options;
@@ -24,9 +25,11 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::catalogue::Catalogue;
 use super::key::Arg;
 use super::plan::Plan;
-use super::session::{Access, Session, Sql, Strain};
+use super::session::{Access, Beside, Session, Sql, Strain};
 use super::way::Way;
 use crate::targets::TargetError;
+use beside::Neighbours;
+use catalogue::Reading;
 use errors::classify;
 pub use options::Place;
 use watch::Watch;
@@ -60,6 +63,7 @@ pub struct PostgresSession {
     connection: PgConnection,
     /// What the plans were made for.
     watch: Watch,
+    neighbours: Neighbours,
 }
 
 impl PostgresSession {
@@ -96,14 +100,15 @@ impl Session for PostgresSession {
         // One snapshot for all that is read, the fingerprint among it.
         self.say(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {SETTINGS}")).await?;
         let read = async {
-            let (catalogue, oids) = catalogue::read(&mut self.connection, names).await?;
+            let Reading { catalogue, oids, neighbours } =
+                catalogue::read(&mut self.connection, names).await?;
             let mut watch = Watch::over(&catalogue, &oids, names);
             let row = sqlx::raw_sql(AssertSqlSafe(watch.fingerprint.clone()));
             watch.seen = row.fetch_one(&mut self.connection).await?.try_get(0)?;
-            Ok((catalogue, watch))
+            Ok((catalogue, watch, neighbours))
         };
-        let (catalogue, watch) = in_time(read).await?;
-        self.watch = watch;
+        let (catalogue, watch, neighbours) = in_time(read).await?;
+        (self.watch, self.neighbours) = (watch, neighbours);
         self.rollback().await?;
         Ok(catalogue)
     }
@@ -142,6 +147,10 @@ impl Session for PostgresSession {
             return Err(TargetError::Unavailable("its schema was changed".to_owned()));
         }
         Ok(())
+    }
+
+    async fn beside(&mut self, table: &str) -> Result<Option<Vec<Beside>>, TargetError> {
+        in_time(self.neighbours.of(&mut self.connection, table)).await
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {
@@ -187,7 +196,11 @@ fn bound(sql: &Sql, args: Vec<Arg>) -> Query<'static> {
 impl super::session::Place for Place {
     async fn open(&self) -> Result<Box<dyn Session>, TargetError> {
         let connection = in_time(PgConnection::connect_with(&self.0)).await?;
-        Ok(Box::new(PostgresSession { connection, watch: Watch::default() }))
+        Ok(Box::new(PostgresSession {
+            connection,
+            watch: Watch::default(),
+            neighbours: Neighbours::default(),
+        }))
     }
 
     fn shared(&self) -> bool {

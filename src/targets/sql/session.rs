@@ -48,6 +48,15 @@ pub struct Strain {
     pub lock_waits: u32,
 }
 
+/// A table that may hold records which the one beside it does not show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// As SQL writes it.
+    pub table: String,
+    /// Whether we may look into it.
+    pub readable: bool,
+}
+
 /// A connection. Dropping it undoes what is not committed.
 #[async_trait]
 pub trait Session: Send {
@@ -80,6 +89,12 @@ pub trait Session: Send {
     /// How the server bears it; nothing to tell where a database has no server.
     async fn strain(&mut self) -> Result<Strain, TargetError> {
         Ok(Strain::default())
+    }
+
+    /// Tables that look like parts of `table` which were taken out of it with their rows; `None` where it has no
+    /// parts that could be.
+    async fn beside(&mut self, _table: &str) -> Result<Option<Vec<Beside>>, TargetError> {
+        Ok(None)
     }
 
     async fn commit(&mut self) -> Result<(), TargetError>;

@@ -29,8 +29,27 @@ impl Database {
     pub fn available(self) -> bool {
         match self {
             Self::Sqlite => true,
-            Self::Postgres => servers::available(&postgres::Postgres),
-            Self::MariaDb => servers::available(&mariadb::MariaDb),
+            Self::Postgres | Self::MariaDb => servers::available(self.kind()),
+        }
+    }
+
+    /// The server.
+    ///
+    /// # Panics
+    /// It is SQLite, which has none.
+    pub fn kind(self) -> &'static dyn servers::Kind {
+        match self {
+            Self::Sqlite => panic!("SQLite has no server"),
+            Self::Postgres => &postgres::Postgres,
+            Self::MariaDb => &mariadb::MariaDb,
+        }
+    }
+
+    /// An empty database of the shared server, which is there.
+    pub async fn fresh(self) -> servers::Database {
+        match self {
+            Self::MariaDb => mariadb::database().await.unwrap(),
+            _ => postgres::database().await.unwrap(),
         }
     }
 
@@ -82,8 +101,7 @@ impl Bench {
     pub async fn new(database: Database, schema: &str, table: Table) -> Self {
         let owner = match database {
             Database::Sqlite => Owner::File(tempfile::tempdir().unwrap()),
-            Database::Postgres => Owner::Server(postgres::database().await.unwrap()),
-            Database::MariaDb => Owner::Server(mariadb::database().await.unwrap()),
+            Database::Postgres | Database::MariaDb => Owner::Server(database.fresh().await),
         };
         let target = target(&owner.url(), table);
         let bench = Self { database, target, owner };
@@ -162,6 +180,11 @@ fn file(folder: &TempDir) -> PathBuf {
 async fn open(path: &std::path::Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).foreign_keys(false);
     options.connect().await.unwrap()
+}
+
+/// The name of the database at this address.
+pub fn name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
 }
 
 /// A target over the database at this address that keeps listings.

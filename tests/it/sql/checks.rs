@@ -11,6 +11,7 @@ super::on_every_database!(
     what_is_missing_or_no_table_is_a_fault,
     keys_must_be_unique_and_exact,
     guards_are_looked_at,
+    a_guard_without_a_time_zone_is_told,
     children_are_looked_at,
     foreign_keys_that_the_configuration_forgets_or_contradicts_are_told,
     columns_that_cannot_be_written_are_faults,
@@ -79,6 +80,20 @@ async fn guards_are_looked_at(database: Database) {
     let guard = Some(Guard { column: "synced_at".to_owned(), format: None });
     let local = Table { guard, ..table(&["id"]) };
     assert!(says(&check(local).await, Severity::Warning, ".guard", "shield"));
+}
+
+async fn a_guard_without_a_time_zone_is_told(database: Database) {
+    let (local, told) = match database {
+        // Text, whatever it is called.
+        Database::Sqlite => ("DATETIME", false),
+        Database::Postgres => ("timestamp(3)", true),
+        Database::MariaDb => ("DATETIME(3)", true),
+    };
+    for (declared, told) in [(local, told), ("{time}", false)] {
+        let schema = format!("CREATE TABLE listings(id INTEGER PRIMARY KEY, updated_at {declared})");
+        let found = check(database, &schema, guarded(&["id"], None)).await;
+        assert_eq!(says(&found, Severity::Note, ".guard", "no time zone"), told, "{declared}: {found:#?}");
+    }
 }
 
 async fn children_are_looked_at(database: Database) {

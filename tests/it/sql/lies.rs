@@ -6,6 +6,7 @@ use expunged::targets::sql::SqlTarget;
 use expunged::targets::{Batch, Effect, Severity, Target as _, TargetError};
 
 use super::bench::{Bench, Database, child, code, delete, removed, says, table, with_children};
+use crate::support::rig::until;
 
 const LISTINGS: &str = "CREATE TABLE listings(id INTEGER PRIMARY KEY, updated_at {time});
     INSERT INTO listings(id) VALUES (1), (2), (3);";
@@ -90,21 +91,97 @@ async fn i10_what_a_trigger_raises_refuses_the_record_and_is_not_repeated() {
     assert_eq!(bench.delete(&[&["1"]]).await, [removed(1)]);
 }
 
+const BOARDS: &str =
+    "CREATE TABLE listings(id INTEGER, board INTEGER, PRIMARY KEY (id, board)) PARTITION BY LIST (board);
+    CREATE TABLE one PARTITION OF listings FOR VALUES IN (1);
+    CREATE TABLE two PARTITION OF listings FOR VALUES IN (2);
+    INSERT INTO listings VALUES (1,1), (2,2), (3,2), (4,1);";
+
+fn waits(effect: &Effect, reason: &str) -> bool {
+    matches!(effect, Effect::Unfit(said) if said.contains(reason))
+}
+
 #[tokio::test]
-async fn i12_a_detached_partition_is_told_and_attaching_it_again_is_noticed() {
-    let schema =
-        "CREATE TABLE listings(id INTEGER, board INTEGER, PRIMARY KEY (id, board)) PARTITION BY LIST (board);
-        CREATE TABLE one PARTITION OF listings FOR VALUES IN (1);
-        CREATE TABLE two PARTITION OF listings FOR VALUES IN (2);
-        INSERT INTO listings VALUES (1,1), (2,2), (3,2);";
-    let Some(bench) = postgres(schema, table(&["id", "board"])).await else { return };
+async fn i12_a_record_in_a_detached_partition_waits_until_somebody_puts_it_back_or_away() {
+    let Some(bench) = postgres(BOARDS, table(&["id", "board"])).await else { return };
     assert_eq!(bench.delete(&[&["1", "1"], &["2", "2"]]).await, [removed(1), removed(1)]);
-    assert_eq!(bench.check().await.iter().filter(|finding| finding.what.contains("detached")).count(), 0);
+    assert!(!says(&bench.check().await, Severity::Warning, "detached"));
     bench.sql("ALTER TABLE listings DETACH PARTITION two").await;
-    assert!(says(&bench.check().await, Severity::Warning, "two look like partitions that were detached"));
-    assert_eq!(bench.delete(&[&["3", "2"]]).await, [Effect::Absent]);
+    assert!(says(&bench.check().await, Severity::Warning, "public.two looks like a partition"));
+    let batch = vec![delete(&["4", "1"]), delete(&["3", "2"]), delete(&["9", "2"])];
+    let foreseen = bench.target.foresee(&batch).await.unwrap();
+    let effects = bench.apply(batch).await.unwrap();
+    assert_eq!(foreseen.into_iter().map(|foreseen| foreseen.effect).collect::<Vec<_>>(), effects);
+    assert!(waits(&effects[1], "its row is in public.two"), "{effects:?}");
+    assert_eq!((&effects[0], &effects[2]), (&removed(1), &Effect::Absent), "the others are not concerned");
+    assert_eq!(bench.lines("SELECT id FROM two").await, ["3"]);
     bench.sql("ALTER TABLE listings ATTACH PARTITION two FOR VALUES IN (2)").await;
     assert_eq!(bench.delete(&[&["3", "2"]]).await, [removed(1)]);
+    bench.sql("INSERT INTO listings VALUES (5,2); ALTER TABLE listings DETACH PARTITION two").await;
+    assert!(waits(&bench.delete(&[&["5", "2"]]).await[0], "two"));
+    bench.sql("CREATE SCHEMA archive; ALTER TABLE two SET SCHEMA archive").await;
+    assert_eq!(bench.delete(&[&["5", "2"]]).await, [Effect::Absent], "put away, as somebody decided");
+}
+
+#[tokio::test]
+async fn i12_a_detached_partition_that_may_not_be_read_is_not_taken_for_empty() {
+    let Some(bench) = postgres(BOARDS, table(&["id", "board"])).await else { return };
+    let grants = "GRANT SELECT, UPDATE, DELETE ON listings TO {role}";
+    let target = as_role(&bench, grants, table(&["id", "board"])).await;
+    let apply = async |key: [&str; 2]| {
+        let batch = Batch { number: 1, removals: vec![delete(&key)] };
+        target.apply(&batch).await.unwrap().remove(0)
+    };
+    assert_eq!(apply(["1", "1"]).await, removed(1));
+    assert_eq!(apply(["1", "1"]).await, Effect::Absent);
+    bench.sql("ALTER TABLE listings DETACH PARTITION two").await;
+    let told = apply(["9", "2"]).await;
+    assert!(waits(&told, "may be in public.two") && waits(&told, "let this user read it"), "{told:?}");
+    assert!(says(&target.check().await.unwrap(), Severity::Warning, "GRANT SELECT"));
+    assert_eq!(apply(["4", "1"]).await, removed(1));
+}
+
+/// Between the two transactions of DETACH CONCURRENTLY the partition still is one, and its rows are hidden already.
+#[tokio::test]
+async fn i12_a_partition_that_is_being_detached_is_not_taken_for_empty() {
+    use sqlx::Connection as _;
+    let Some(bench) = postgres(BOARDS, table(&["id", "board"])).await else { return };
+    if bench.lines("SELECT (current_setting('server_version_num')::int < 140000)::text").await == ["true"] {
+        return;
+    }
+    assert_eq!(bench.delete(&[&["1", "1"]]).await, [removed(1)]);
+    let mut reader = sqlx::PgConnection::connect(&bench.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM listings").execute(&mut reader).await.unwrap();
+    let detaching = bench.sql("ALTER TABLE listings DETACH PARTITION two CONCURRENTLY");
+    let deleting = async {
+        let pending = "SELECT count(*)::text FROM pg_inherits WHERE inhdetachpending";
+        until("it is marked", async || bench.lines(pending).await == ["1"]).await;
+        let effects = bench.delete(&[&["3", "2"], &["9", "2"]]).await;
+        reader.close().await.unwrap();
+        effects
+    };
+    let ((), effects) = tokio::join!(detaching, deleting);
+    assert!(waits(&effects[0], "its row is in public.two") && effects[1] == Effect::Absent, "{effects:?}");
+}
+
+#[tokio::test]
+async fn a_table_of_another_entity_is_no_detached_partition() {
+    use expunged::config::Secret;
+    use expunged::config::target::{Limits, Sql};
+    use expunged::domain::Entity;
+
+    let schema = format!(
+        "{BOARDS} CREATE TABLE rentals(LIKE listings INCLUDING ALL); INSERT INTO rentals VALUES (9,2);"
+    );
+    let Some(bench) = postgres(&schema, table(&["id", "board"])).await else { return };
+    let listings = table(&["id", "board"]);
+    let rentals = Table { table: "rentals".to_owned(), ..listings.clone() };
+    let entities = [(Entity::new("listing"), listings), (Entity::new("rental"), rentals)].into();
+    let config = Sql { url: Secret::new(bench.url()), limits: Limits::default(), entities };
+    let target = SqlTarget::connect("replica", &config).unwrap();
+    let batch = Batch { number: 1, removals: vec![delete(&["9", "2"])] };
+    assert_eq!(target.apply(&batch).await.unwrap(), [Effect::Absent]);
+    assert!(!says(&target.check().await.unwrap(), Severity::Warning, "detached"));
 }
 
 #[tokio::test]
@@ -180,7 +257,8 @@ async fn i11_padding_case_and_numbers_make_no_two_keys_one() {
     assert_eq!(bench.lines("SELECT count(*) FROM listings").await, ["1"]);
 }
 
-async fn with_extension(name: &str, schema: &str) -> Option<Bench> {
+/// A database with an extension, if the server has it.
+pub async fn with_extension(name: &str, schema: &str) -> Option<Bench> {
     let bench = postgres("SELECT 1", table(&["id"])).await?;
     let there =
         bench.lines(&format!("SELECT count(*) FROM pg_available_extensions WHERE name = '{name}'")).await;

@@ -1,7 +1,6 @@
 //! What only MariaDB and MySQL do to us.
 
 mod drift;
-mod outages;
 
 use expunged::config::target::{OnDelete, Table, Value};
 use expunged::domain::{Action, Entity, Key, Timestamp};
@@ -12,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use super::bench::{
     Bench, Database, NOW, child, code, delete, guarded, removal, removed, says, table, target, with_children,
 };
+use crate::support::servers::{Server, mariadb::is_mysql};
 
 const LISTINGS: &str = "CREATE TABLE listings(id INTEGER PRIMARY KEY, updated_at DATETIME(6));
     INSERT INTO listings(id) VALUES (1), (2), (3);";
@@ -69,6 +69,9 @@ async fn i11_a_key_of_every_exact_type_names_its_row_and_no_other() {
         ("CHAR(5)", "ab", "ab", vec!["AB", "abcdef"]),
         ("ENUM('sale','it''s') COLLATE utf8mb4_general_ci", "it's", "it''s", vec!["sale"]),
     ] {
+        if declared == "UUID" && is_mysql() {
+            continue;
+        }
         let schema = format!(
             "CREATE TABLE listings(id {declared} PRIMARY KEY); INSERT INTO listings VALUES ('{held}');"
         );
@@ -148,7 +151,8 @@ async fn rows_are_told_by_table_and_other_identifiers_name_their_record() {
 
 #[tokio::test]
 async fn tables_without_transactions_are_refused_and_told() {
-    for engine in ["MyISAM", "Aria"] {
+    let engines: &[&str] = if is_mysql() { &["MyISAM"] } else { &["MyISAM", "Aria"] };
+    for engine in engines {
         let schema = format!(
             "CREATE TABLE listings(id INTEGER PRIMARY KEY); CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER, KEY(listing_id)) ENGINE={engine};
              INSERT INTO listings VALUES (1); INSERT INTO rooms VALUES (10,1);"
@@ -165,14 +169,18 @@ async fn tables_without_transactions_are_refused_and_told() {
 
 #[tokio::test]
 async fn check_tells_of_history_partitions_and_columns_that_change_themselves() {
-    let schema = "CREATE TABLE listings(id INTEGER PRIMARY KEY,
-            updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP) WITH SYSTEM VERSIONING;
-        CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER) PARTITION BY HASH(id) PARTITIONS 4;";
+    // MySQL keeps no history.
+    let history = if is_mysql() { "" } else { "WITH SYSTEM VERSIONING" };
+    let schema = format!(
+        "CREATE TABLE listings(id INTEGER PRIMARY KEY,
+            updated_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP) {history};
+         CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER) PARTITION BY HASH(id) PARTITIONS 4;"
+    );
     let table =
         Table { children: vec![child("rooms", "listing_id", OnDelete::Delete)], ..guarded(&["id"], None) };
-    let Some(bench) = mariadb(schema, table).await else { return };
+    let Some(bench) = mariadb(&schema, table).await else { return };
     let found = bench.check().await;
-    assert!(says(&found, Severity::Warning, "stays in it as history"), "{found:#?}");
+    assert_eq!(says(&found, Severity::Warning, "stays in it as history"), !is_mysql(), "{found:#?}");
     assert!(says(&found, Severity::Note, "is partitioned"), "{found:#?}");
     assert!(says(&found, Severity::Warning, "time of our own copying"), "{found:#?}");
     assert!(
@@ -339,7 +347,9 @@ async fn least_privilege_suffices_and_a_read_only_server_is_waited_for() {
     if !Database::MariaDb.available() {
         return;
     }
-    let server = crate::support::servers::Server::start(&crate::support::servers::mariadb::MariaDb).await;
+    // What it told as committed must outlive it.
+    let durable = ["--innodb-flush-log-at-trx-commit=2"];
+    let server = Server::start_with(Database::MariaDb.kind(), &durable).await;
     let database = server.database().await;
     database.sql(LISTINGS).await;
     database

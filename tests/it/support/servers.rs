@@ -5,6 +5,7 @@
 //! may kill ([`Server::start`]). Where the programs are missing the test says so and passes, but not where
 //! `CI=true`: there a suite that tests nothing must not look like one that holds.
 
+pub mod certificate;
 pub mod mariadb;
 pub mod pgbouncer;
 pub mod postgres;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, ColumnIndex, Connection, Decode, Executor, Row as _};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -60,6 +62,8 @@ pub struct Server {
     pub kind: &'static dyn Kind,
     pub port: u16,
     folder: TempDir,
+    /// Arguments beside those that all of its kind get.
+    more: Vec<String>,
     keeper: Mutex<Option<Keeper>>,
 }
 
@@ -84,18 +88,29 @@ kill -s "$signal" "$server"; wait "$server"
 impl Server {
     /// A server of the test's own.
     pub async fn start(kind: &'static dyn Kind) -> Self {
-        let folder = tempfile::Builder::new().prefix("expunged-server-").tempdir().unwrap();
-        let data = folder.path().join("data");
-        fs::create_dir(&data).unwrap();
-        kind.initialise(&data);
-        let server = Self { kind, port: free_port(), folder, keeper: Mutex::new(None) };
+        Self::start_with(kind, &[]).await
+    }
+
+    /// A server of the test's own, with these arguments too.
+    pub async fn start_with(kind: &'static dyn Kind, more: &[&str]) -> Self {
+        let server = Self::new(kind, more);
+        fs::create_dir(server.data()).unwrap();
+        kind.initialise(&server.data());
         server.restart().await;
         server
     }
 
+    /// Without data, and not started.
+    fn new(kind: &'static dyn Kind, more: &[&str]) -> Self {
+        let folder = tempfile::Builder::new().prefix("expunged-server-").tempdir().unwrap();
+        let more = more.iter().map(ToString::to_string).collect();
+        Self { kind, port: free_port(), folder, more, keeper: Mutex::new(None) }
+    }
+
     /// Starts it again after [`Server::kill`], on the same port and data, and waits until it answers.
     pub async fn restart(&self) {
-        let server = self.kind.command(&self.data(), self.port);
+        let mut server = self.kind.command(&self.data(), self.port);
+        server.args(&self.more);
         let keeper = Keeper::start(&server, self.kind.crash(), self.folder.path());
         *self.keeper.lock().await = Some(keeper);
         let url = self.url(self.kind.home());
@@ -131,6 +146,11 @@ impl Server {
 
     pub fn url(&self, database: &str) -> String {
         self.kind.url(self.port, database)
+    }
+
+    /// Runs statements in the database that is always there.
+    pub async fn sql(&self, sql: &str) {
+        Database { kind: self.kind, url: self.url(self.kind.home()) }.sql(sql).await;
     }
 
     fn data(&self) -> PathBuf {
@@ -213,6 +233,34 @@ pub async fn database(kind: &'static dyn Kind, shared: &'static Shared) -> Optio
 
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Runs statements over a connection, which ends with them.
+async fn execute<C>(mut connection: C, sql: &str) -> Result<(), String>
+where
+    C: Connection,
+    for<'c> &'c mut C: Executor<'c, Database = C::Database>,
+{
+    let result = connection.execute(AssertSqlSafe(sql)).await;
+    connection.close().await.ok();
+    result.map(drop).map_err(|error| error.to_string())
+}
+
+/// What a statement that gives texts answers, as [`Kind::lines`] tells it. The connection ends with it.
+async fn lines<C>(mut connection: C, sql: &str) -> Result<Vec<String>, String>
+where
+    C: Connection,
+    for<'c> &'c mut C: Executor<'c, Database = C::Database>,
+    usize: ColumnIndex<<C::Database as sqlx::Database>::Row>,
+    for<'r> Option<String>: Decode<'r, C::Database>,
+{
+    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await;
+    connection.close().await.ok();
+    let line = |row: &<C::Database as sqlx::Database>::Row| {
+        let texts = (0..row.len()).map(|index| row.try_get_unchecked::<Option<String>, _>(index).unwrap());
+        texts.map(|text| text.unwrap_or("NULL".to_owned())).collect::<Vec<_>>().join("|")
+    };
+    rows.map(|rows| rows.iter().map(line).collect()).map_err(|error| error.to_string())
 }
 
 /// Runs one of a server's tools to its end.

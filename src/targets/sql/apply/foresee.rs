@@ -25,6 +25,7 @@ pub async fn foresee(
             };
             let mut group = Group::new(plan, &**way, removals, &positions, action);
             group.find(session, Access::Read).await?;
+            group.look_beside(session).await?;
             if action == Action::Delete {
                 for (position, tables) in group.by_table(session).await? {
                     foreseen[position].tables = tables;

@@ -8,6 +8,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::targets::TargetError;
+use crate::targets::sql::tls;
 
 pub fn classify(error: sqlx::Error) -> TargetError {
     match error {
@@ -15,18 +16,23 @@ pub fn classify(error: sqlx::Error) -> TargetError {
             Ok(error) => by_number(error.number(), error.code().unwrap_or_default(), error.message()),
             Err(_) => TargetError::Unavailable("the server failed".to_owned()),
         },
+        sqlx::Error::Io(error) if tls::refuses(&error) => not_accepted(),
         sqlx::Error::Io(error) => {
             TargetError::Unavailable(format!("the connection was lost, or never made: {}", error.kind()))
         }
-        sqlx::Error::Tls(_) => TargetError::Unavailable(
-            "the server's certificate, or its way to speak TLS, was not accepted; see ssl-mode and ssl-ca in the url"
-                .to_owned(),
-        ),
+        sqlx::Error::Tls(_) => not_accepted(),
         sqlx::Error::Configuration(_) | sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. } => {
             TargetError::Misconfigured("the database driver refused an option or a value".to_owned())
         }
         _ => TargetError::Unavailable("the connection to the database was lost".to_owned()),
     }
+}
+
+fn not_accepted() -> TargetError {
+    TargetError::Misconfigured(
+        "the server's certificate was not accepted, or it speaks no TLS; see ssl-mode and ssl-ca in the url"
+            .to_owned(),
+    )
 }
 
 /// Errors of a commit: unless the server itself refused, it may have been carried out.

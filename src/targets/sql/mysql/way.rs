@@ -27,8 +27,8 @@ pub struct JsonWay {
 }
 
 impl JsonWay {
-    pub fn write(plan: &Plan) -> Self {
-        Self { texts: Texts::write(plan), plan: plan.clone(), changed: CHANGED.into() }
+    pub fn write(plan: &Plan, locking: &str) -> Self {
+        Self { texts: Texts::write(plan, locking), plan: plan.clone(), changed: CHANGED.into() }
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Error, Row};
 
+use super::beside::Neighbours;
 use crate::targets::sql::catalogue::{
     Catalogue, Column, FkAction, ForeignKey, Index, Relation, RelationKind, Typed, Ways,
 };
@@ -16,16 +17,27 @@ use crate::targets::sql::catalogue::{
 /// A name is cut after this many bytes (`NAMEDATALEN` - 1).
 const NAME_BYTES_MAX: usize = 63;
 
-const RELATIONS: &str = "WITH RECURSIVE named AS (
+/// The kind of a relation whose rows are in its partitions.
+const PARTITIONED: &str = "p";
+
+/// What a name without a schema means is what it means to the role by its path. `pg_table_is_visible` would say so
+/// too, but for temporary tables, which another client of a pooler may have left on our connection.
+const RELATIONS: &str = "WITH RECURSIVE path AS (
+      SELECT n.oid, s.place FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s(name, place)
+      JOIN pg_catalog.pg_namespace n ON n.nspname = s.name WHERE n.nspname !~ '^pg_'),
+    visible AS (
+      SELECT DISTINCT ON (c.relname) c.oid FROM pg_catalog.pg_class c JOIN path ON path.oid = c.relnamespace
+      ORDER BY c.relname, path.place),
+    named AS (
       SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        AND (pg_catalog.lower(c.relname) = ANY ($1::pg_catalog.text[]) AND pg_catalog.pg_table_is_visible(c.oid)
+        AND (pg_catalog.lower(c.relname) = ANY ($1::pg_catalog.text[]) AND c.oid IN (SELECT v.oid FROM visible v)
              OR pg_catalog.lower(n.nspname || '.' || c.relname) = ANY ($1::pg_catalog.text[]))),
     reached AS (
       SELECT oid FROM named UNION SELECT k.conrelid FROM pg_catalog.pg_constraint k
       JOIN reached r ON k.confrelid = r.oid WHERE k.contype = 'f' AND k.conparentid = 0)
     SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
-      c.relkind::pg_catalog.text, pg_catalog.pg_table_is_visible(c.oid),
+      c.relkind::pg_catalog.text, c.oid IN (SELECT v.oid FROM visible v),
       pg_catalog.has_table_privilege(c.oid, 'DELETE, UPDATE')
     FROM reached r JOIN pg_catalog.pg_class c ON c.oid = r.oid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY 2, 3";
@@ -90,18 +102,28 @@ pub fn list<'a>(values: impl Iterator<Item = Option<&'a str>>) -> String {
     list
 }
 
-/// The catalogue, and the object ids of its relations in their order.
-///
+/// What was read.
+pub struct Reading {
+    pub catalogue: Catalogue,
+    /// The object ids of its relations, in their order.
+    pub oids: Vec<i64>,
+    pub neighbours: Neighbours,
+}
+
 /// # Errors
 /// As the driver gives them.
-pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<(Catalogue, Vec<i64>), Error> {
+pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<Reading, Error> {
     let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    let lower = list(lower.iter().map(|name| Some(name.as_str())));
+    let configured = list(lower.iter().map(|name| Some(name.as_str())));
     let mut relations = BTreeMap::new();
-    let mut order = Vec::new();
-    for row in rows(connection, RELATIONS, lower).await? {
+    let (mut order, mut partitioned) = (Vec::new(), Vec::new());
+    for row in rows(connection, RELATIONS, configured.clone()).await? {
         let oid: i64 = row.try_get(0)?;
-        relations.insert(oid, relation(&row)?);
+        let relation = relation(&row)?;
+        if row.try_get::<&str, _>(3)? == PARTITIONED {
+            partitioned.push(relation.sql.clone());
+        }
+        relations.insert(oid, relation);
         order.push(oid);
     }
     let oids = order.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -114,7 +136,7 @@ pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<(Cata
             relation.triggers.push(row.try_get(1)?);
         }
     }
-    remarks::read(connection, &mut relations, &oids).await?;
+    remarks::read(connection, &mut relations, &oids, &configured).await?;
     let ways = Ways {
         quote: quoted,
         exact_types: "a whole number, text, uuid or numeric",
@@ -124,7 +146,8 @@ pub async fn read(connection: &mut PgConnection, names: &[&str]) -> Result<(Cata
         concurrently: " CONCURRENTLY",
     };
     let relations = order.iter().filter_map(|oid| relations.remove(oid)).collect();
-    Ok((Catalogue { relations, ways }, order))
+    let neighbours = Neighbours { partitioned, configured };
+    Ok(Reading { catalogue: Catalogue { relations, ways }, oids: order, neighbours })
 }
 
 async fn rows(connection: &mut PgConnection, sql: &str, argument: String) -> Result<Vec<PgRow>, Error> {

@@ -4,6 +4,7 @@
 use sqlx::postgres::PgDatabaseError;
 
 use crate::targets::TargetError;
+use crate::targets::sql::tls;
 
 pub fn classify(error: sqlx::Error) -> TargetError {
     match error {
@@ -11,18 +12,23 @@ pub fn classify(error: sqlx::Error) -> TargetError {
             Ok(error) => by_code(&Told::by(&error)),
             Err(_) => TargetError::Unavailable("the database failed".to_owned()),
         },
+        sqlx::Error::Io(error) if tls::refuses(&error) => not_accepted(),
         sqlx::Error::Io(error) => {
             TargetError::Unavailable(format!("the connection failed: {}", error.kind()))
         }
-        sqlx::Error::Tls(_) => TargetError::Misconfigured(
-            "the server's certificate was not accepted, or it speaks no TLS; see sslmode and sslrootcert"
-                .to_owned(),
-        ),
+        sqlx::Error::Tls(_) => not_accepted(),
         sqlx::Error::Configuration(_) | sqlx::Error::Encode(_) | sqlx::Error::ColumnDecode { .. } => {
             TargetError::Misconfigured("the database driver refused an option or a value".to_owned())
         }
         _ => TargetError::Unavailable("the connection to the database was lost".to_owned()),
     }
+}
+
+fn not_accepted() -> TargetError {
+    TargetError::Misconfigured(
+        "the server's certificate was not accepted, or it speaks no TLS; see sslmode and sslrootcert"
+            .to_owned(),
+    )
 }
 
 /// Errors of a commit: unless the server itself refused, it may have been carried out.

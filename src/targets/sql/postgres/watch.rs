@@ -51,7 +51,7 @@ fn fingerprint(oids: &[i64], names: &[&str]) -> String {
                    ARRAY[{names}]::pg_catalog.text[] AS names) AS w,
          LATERAL ({class}
            UNION ALL SELECT 'n' || t.oid || ':' || t.xmin FROM pg_catalog.pg_class t
-             WHERE t.relname = ANY (w.names) AND t.relkind IN ('r', 'p', 'v', 'm', 'f')
+             WHERE t.relname = ANY (w.names) AND t.relkind IN ('r', 'p', 'v', 'm', 'f') AND t.relpersistence <> 't'
            UNION ALL SELECT 's' || n.oid || ':' || n.xmin FROM pg_catalog.pg_class t
              JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace WHERE t.oid = ANY (w.oids)
            UNION ALL SELECT 'a' || t.attrelid || '.' || t.attnum || ':' || t.xmin FROM pg_catalog.pg_attribute t

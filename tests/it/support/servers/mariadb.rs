@@ -1,14 +1,17 @@
-//! MariaDB, which runs as whoever starts it.
+//! MariaDB, or MySQL in its place: a server that runs as whoever starts it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::ConnectOptions as _;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 
-use super::{Database, Kind, Shared, tool};
+use super::{Database, Kind, Server, Shared, tool};
 
+/// Names the program of a MySQL server, which takes MariaDB's place.
+const PROGRAM: &str = "EXPUNGED_TEST_MYSQL";
 /// Where Debian keeps the server, besides the path.
 const DEBIAN: &str = "/usr/sbin";
 
@@ -21,6 +24,36 @@ pub async fn database() -> Option<Database> {
     super::database(&MariaDb, &SHARED).await
 }
 
+/// The program of MySQL, if it takes the place.
+fn mysql() -> Option<PathBuf> {
+    std::env::var_os(PROGRAM).map(PathBuf::from)
+}
+
+/// Whether it is MySQL that is tested, which has its own words for some things, and other things not at all.
+pub fn is_mysql() -> bool {
+    mysql().is_some()
+}
+
+/// A server, and one that copies from it.
+pub async fn pair() -> (Server, Server) {
+    let log = ["--server-id=1", "--log-bin"];
+    let source = Server::start_with(&MariaDb, &log).await;
+    let replica = Server::start_with(&MariaDb, &["--server-id=2"]).await;
+    let port = source.port;
+    let follow = if is_mysql() {
+        format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_USER='root',
+             GET_SOURCE_PUBLIC_KEY=1; START REPLICA"
+        )
+    } else {
+        format!(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root'; START REPLICA"
+        )
+    };
+    replica.sql(&follow).await;
+    (source, replica)
+}
+
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from(DEBIAN)]);
@@ -29,22 +62,42 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// Nothing of this machine's own settings.
 fn command(name: &str) -> Command {
-    let mut command = Command::new(program(name).expect("asked for after `installed`"));
+    let program = mysql().or_else(|| program(name)).expect("asked for after `installed`");
+    let mut command = Command::new(program);
     command.arg("--no-defaults").arg("--user=root");
     command
 }
 
+/// MySQL knows root of the socket alone, and MariaDB's script root of the network too.
+fn initialise_mysql(folder: &Path) {
+    let file = folder.with_file_name("init.sql");
+    let root = "root@'127.0.0.1'";
+    let sql = format!("CREATE USER {root};\nGRANT ALL ON *.* TO {root} WITH GRANT OPTION;\n");
+    fs::write(&file, sql).unwrap();
+    let mut server = command("mysqld");
+    server.arg("--initialize-insecure").arg("--datadir").arg(folder).arg("--init-file").arg(file);
+    tool(server);
+}
+
+/// Settings of one of the two alone: how large their logs are, and what is not needed.
+const MARIADB_SETTINGS: [&str; 1] = ["--innodb-log-file-size=32M"];
+const MYSQL_SETTINGS: [&str; 4] =
+    ["--innodb-redo-log-capacity=32M", "--secure-file-priv=NULL", "--mysqlx=OFF", "--sync-binlog=0"];
+
 #[async_trait]
 impl Kind for MariaDb {
     fn name(&self) -> &'static str {
-        "MariaDB"
+        if is_mysql() { "MySQL" } else { "MariaDB" }
     }
 
     fn installed(&self) -> bool {
-        program("mariadbd").is_some() && program("mariadb-install-db").is_some()
+        is_mysql() || program("mariadbd").is_some() && program("mariadb-install-db").is_some()
     }
 
     fn initialise(&self, folder: &Path) {
+        if is_mysql() {
+            return initialise_mysql(folder);
+        }
         let mut install = command("mariadb-install-db");
         // The script knows this notation alone.
         install.arg(format!("--datadir={}", folder.display()));
@@ -63,12 +116,16 @@ impl Kind for MariaDb {
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-flush-method=nosync",
             "--innodb-buffer-pool-size=64M",
-            "--innodb-log-file-size=32M",
             "--max-connections=60",
             "--character-set-server=utf8mb4",
             // The tests write names and texts as in their other databases; a target says what it wants itself.
             "--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES",
         ]);
+        if is_mysql() {
+            command.args(MYSQL_SETTINGS);
+        } else {
+            command.args(MARIADB_SETTINGS);
+        }
         command
     }
 
@@ -85,23 +142,11 @@ impl Kind for MariaDb {
     }
 
     async fn execute(&self, url: &str, sql: &str) -> Result<(), String> {
-        let mut connection = connect(url).await?;
-        let result = connection.execute(AssertSqlSafe(sql)).await;
-        connection.close().await.ok();
-        result.map(drop).map_err(|error| error.to_string())
+        super::execute(connect(url).await?, sql).await
     }
 
     async fn lines(&self, url: &str, sql: &str) -> Result<Vec<String>, String> {
-        let mut connection = connect(url).await?;
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
-        connection.close().await.ok();
-        let text = |row: &MySqlRow, index: usize| {
-            let bytes = row.try_get_unchecked::<Option<Vec<u8>>, usize>(index).unwrap();
-            bytes.map_or("NULL".to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let line =
-            |row: &MySqlRow| (0..row.len()).map(|index| text(row, index)).collect::<Vec<_>>().join("|");
-        rows.map(|rows| rows.iter().map(line).collect()).map_err(|error| error.to_string())
+        super::lines(connect(url).await?, sql).await
     }
 }
 

@@ -1,15 +1,19 @@
 //! PostgreSQL, which refuses to run as root: then it runs as the user `postgres`.
 
+use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-use super::{Database, Kind, Shared, tool};
+use super::{Database, Kind, Server, Shared, tool};
 
+/// Names the folder of another server's programs, which take the place of this machine's own.
+const PROGRAMS: &str = "EXPUNGED_TEST_POSTGRES";
 /// Where Debian keeps the programs of each major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 const USER: &str = "postgres";
@@ -23,9 +27,50 @@ pub async fn database() -> Option<Database> {
     super::database(&Postgres, &SHARED).await
 }
 
-/// The folder of the programs: that of the newest version, or whatever is on the path.
+/// A server that follows `primary`, which is stopped and started for it. It tells every second how far it is.
+pub async fn standby(primary: &Server) -> Server {
+    let standby = Server::new(&Postgres, &["-c", "wal_receiver_status_interval=1s"]);
+    primary.kill().await;
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(primary.data()).arg(standby.data());
+    tool(copy);
+    enter(standby.folder.path());
+    fs::remove_file(standby.data().join("postmaster.pid")).ok();
+    fs::write(standby.data().join("standby.signal"), "").unwrap();
+    let settings = standby.data().join("postgresql.auto.conf");
+    let mut settings = fs::File::options().append(true).open(settings).unwrap();
+    writeln!(settings, "primary_conninfo = 'host=127.0.0.1 port={} user=owner'", primary.port).unwrap();
+    primary.restart().await;
+    standby.restart().await;
+    standby
+}
+
+/// Gives what is root's to the user that the programs run as.
+pub fn own(file: &Path) {
+    if fs::metadata(file).unwrap().uid() == 0 {
+        let mut own = Command::new("chown");
+        own.arg(USER).arg(file);
+        tool(own);
+    }
+}
+
+/// Lets the user that the programs run as into the folder above its data.
+fn enter(folder: &Path) {
+    let mut open = Command::new("chmod");
+    open.args(["711"]).arg(folder);
+    tool(open);
+}
+
+/// The folder of the programs: the one that is named, that of the newest version, or whatever is on the path.
+///
+/// # Panics
+/// The one that is named has none: another version would be tested than was meant.
 fn programs() -> Option<PathBuf> {
-    let versions = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    if let Some(named) = std::env::var_os(PROGRAMS).map(PathBuf::from) {
+        assert!(named.join("initdb").exists(), "{PROGRAMS} names no folder with initdb: {}", named.display());
+        return Some(named);
+    }
+    let versions = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
     let newest = versions
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .max()
@@ -41,7 +86,7 @@ fn program(name: &str, folder: &Path) -> Command {
 
 /// A program as another user where `folder` is root's, who is refused.
 pub fn as_user(folder: &Path, file: &Path) -> Command {
-    if std::fs::metadata(folder).unwrap().uid() == 0 {
+    if fs::metadata(folder).unwrap().uid() == 0 {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", USER, "--regid", USER, "--init-groups"]).arg(file);
         return command;
@@ -61,15 +106,8 @@ impl Kind for Postgres {
 
     fn initialise(&self, folder: &Path) {
         let parent = folder.parent().unwrap();
-        let root = std::fs::metadata(parent).unwrap().uid() == 0;
-        if root {
-            let mut own = Command::new("chown");
-            own.args([USER]).arg(folder);
-            tool(own);
-            let mut open = Command::new("chmod");
-            open.args(["711"]).arg(parent);
-            tool(open);
-        }
+        own(folder);
+        enter(parent);
         let mut initdb = program("initdb", parent);
         initdb.args(["--no-sync", "--auth=trust", "--username=owner", "--encoding=UTF8", "--locale=C.UTF-8"]);
         initdb.arg("--pgdata").arg(folder).current_dir("/");
@@ -106,25 +144,17 @@ impl Kind for Postgres {
     }
 
     async fn execute(&self, url: &str, sql: &str) -> Result<(), String> {
-        let mut connection = connect(url).await?;
-        let result = connection.execute(AssertSqlSafe(sql)).await;
-        connection.close().await.ok();
-        result.map(drop).map_err(|error| error.to_string())
+        super::execute(connect(url).await?, sql).await
     }
 
     async fn lines(&self, url: &str, sql: &str) -> Result<Vec<String>, String> {
-        let mut connection = connect(url).await?;
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
-        connection.close().await.ok();
-        let text = |row: &PgRow, index: usize| {
-            row.try_get_unchecked::<Option<String>, usize>(index).unwrap().unwrap_or("NULL".to_owned())
-        };
-        let line = |row: &PgRow| (0..row.len()).map(|index| text(row, index)).collect::<Vec<_>>().join("|");
-        rows.map(|rows| rows.iter().map(line).collect()).map_err(|error| error.to_string())
+        super::lines(connect(url).await?, sql).await
     }
 }
 
-async fn connect(url: &str) -> Result<PgConnection, String> {
+/// A connection, through a pooler too, which knows neither this parameter nor a statement's name.
+pub async fn connect(url: &str) -> Result<PgConnection, String> {
     let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| error.to_string())?;
+    let options = options.extra_float_digits(None).statement_cache_capacity(0);
     options.disable_statement_logging().connect().await.map_err(|error| error.to_string())
 }

@@ -65,7 +65,8 @@ struct Writer<'a> {
 }
 
 impl Texts {
-    pub fn write(plan: &Plan) -> Self {
+    /// `locking` ends a statement that locks the rows `p`.
+    pub fn write(plan: &Plan, locking: &str) -> Self {
         let mut references = plan.references.clone();
         if let [only] = plan.locator.as_slice() {
             references.push(only.clone());
@@ -73,7 +74,7 @@ impl Texts {
         let writer = Writer { plan, references };
         let look = writer.look();
         Self {
-            find: format!("{look} FOR UPDATE").into(),
+            find: format!("{look} {locking}").into(),
             look: look.into(),
             count: (writer.terms().len() > 1).then(|| writer.counted(&writer.terms().join(" + "))),
             by_table: writer.counted(&format!("JSON_ARRAY({})", writer.terms().join(", "))),

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use sqlx::postgres::PgConnection;
 use sqlx::{Error, Row};
 
+use super::super::beside;
 use super::{Relation, rows};
 use crate::targets::Severity;
 use crate::targets::sql::catalogue::Remark;
+use crate::targets::sql::session::Beside;
 
 /// Rules of deletions and updates.
 const RULES: &str = "SELECT ev_class::pg_catalog.int8,
@@ -23,24 +25,13 @@ const TABLES: &str = "SELECT c.oid::pg_catalog.int8, pg_catalog.row_security_act
       c.relpersistence::pg_catalog.text
     FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])";
 
-/// Tables beside a partitioned one that have all of its columns, and belong to nothing.
-const DETACHED: &str = "SELECT p.oid::pg_catalog.int8,
-      pg_catalog.string_agg(c.relname::pg_catalog.text, ', ' ORDER BY c.relname)
-    FROM pg_catalog.pg_class p JOIN pg_catalog.pg_class c ON c.relnamespace = p.relnamespace
-      AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.oid <> p.oid
-    WHERE p.relkind = 'p' AND p.oid = ANY ($1::pg_catalog.oid[])
-      AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.oid AND a.attnum > 0
-        AND NOT a.attisdropped AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute b
-          WHERE b.attrelid = c.oid AND b.attname = a.attname AND b.atttypid = a.atttypid
-            AND NOT b.attisdropped))
-    GROUP BY 1";
-
 /// # Errors
 /// As the driver gives them.
 pub async fn read(
     connection: &mut PgConnection,
     relations: &mut BTreeMap<i64, Relation>,
     oids: &str,
+    configured: &str,
 ) -> Result<(), Error> {
     for row in rows(connection, RULES, oids.to_owned()).await? {
         let Some(relation) = relations.get_mut(&row.try_get(0)?) else { continue };
@@ -64,16 +55,27 @@ pub async fn read(
         let remarks = facts.remarks(relation);
         relation.remarks.extend(remarks);
     }
-    for row in rows(connection, DETACHED, oids.to_owned()).await? {
-        let Some(relation) = relations.get_mut(&row.try_get(0)?) else { continue };
-        let (name, tables): (_, String) = (relation.name.clone(), row.try_get(1)?);
-        relation.remarks.push(Remark {
-            severity: Severity::Warning,
-            what: format!("{tables} look like partitions that were detached from {name:?}: a record whose row is in there is told as not found, and its row stays"),
-            mend: "attach them again, drop them, or move them to another schema".to_owned(),
-        });
+    for (oid, beside) in beside::look(connection, oids.to_owned(), configured).await? {
+        let Some(relation) = relations.get_mut(&oid) else { continue };
+        let remark = detached(&relation.name, &beside);
+        relation.remarks.push(remark);
     }
     Ok(())
+}
+
+fn detached(name: &str, Beside { table, readable }: &Beside) -> Remark {
+    let (until, grant) = if *readable {
+        ("a record whose row is in there waits", "")
+    } else {
+        ("records that are not found wait, since this user may not look into it", "; or GRANT SELECT on it")
+    };
+    Remark {
+        severity: Severity::Warning,
+        what: format!(
+            "{table} looks like a partition that was detached from {name:?} with its rows: {until}"
+        ),
+        mend: format!("attach it again, drop it, or move it to another schema{grant}"),
+    }
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "what the catalogue answers, one by one")]
