@@ -119,12 +119,6 @@ impl Loops {
         Ok(address)
     }
 
-    /// Runs behind those that answer, as the daemon's loops do.
-    fn behind(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        let behind = self.behind.get_or_insert_with(|| Behind::start().expect("threads can be started"));
-        self.running.push(behind.handle().spawn(task));
-    }
-
     /// Folds, releases and carries out, as the daemon does.
     pub fn run(&mut self, parts: &Parts, targets: Vec<Arc<dyn Target>>) {
         let (folded, handovers) = self.fold(parts, &targets);
@@ -159,11 +153,11 @@ impl Loops {
             metrics: parts.metrics.clone(),
         };
         let stop = self.stop.clone();
-        self.behind(async move {
+        self.running.push(tokio::spawn(async move {
             if let Err(error) = pipeline.run(stop).await {
                 eprintln!("folding ended: {error}");
             }
-        });
+        }));
         (folded, handovers)
     }
 
@@ -187,11 +181,12 @@ impl Loops {
             holder: parts.holder.clone(),
         };
         let stop = self.stop.clone();
-        self.behind(async move {
+        let behind = self.behind.get_or_insert_with(|| Behind::start().expect("threads can be started"));
+        self.running.push(behind.handle().spawn(async move {
             if let Err(error) = applier.run(stop).await {
                 eprintln!("applying ended: {error}");
             }
-        });
+        }));
     }
 
     /// Ends them all.

@@ -222,8 +222,8 @@ fn listen(tasks: &mut Tasks, name: &'static str, listener: Listener, router: axu
     });
 }
 
-/// The loops: one that folds and brakes, one that keeps house, one for each target. All of them come after those
-/// that answer.
+/// The loops: one that folds and brakes, one that keeps house, one for each target. Those of targets come after what
+/// answers; what folds must keep up with it.
 fn carry_out(
     tasks: &mut Tasks,
     parts: &Parts,
@@ -250,7 +250,7 @@ fn carry_out(
         progress,
         metrics: parts.metrics.clone(),
     };
-    tasks.spawn_behind("fold", pipeline.run(stop.drain.clone()))?;
+    tasks.spawn("fold", pipeline.run(stop.drain.clone()));
     let kept = parts.config.state.bodies_kept;
     let purge = pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone());
     tasks.spawn_behind("housekeeping", purge)?;

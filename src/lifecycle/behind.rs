@@ -21,8 +21,9 @@ impl Behind {
     /// # Errors
     /// No threads can be started.
     pub fn start() -> io::Result<Self> {
-        let yielding = || {
-            if let Err(error) = rustix::process::nice(NICE) {
+        let nice: i32 = std::env::var("EXP_NICE").ok().and_then(|x| x.parse().ok()).unwrap_or(NICE);
+        let yielding = move || {
+            if let Err(error) = rustix::process::nice(nice) {
                 tracing::debug!(%error, "threads do not yield to those that answer");
             }
         };

@@ -15,6 +15,7 @@ mod disk_full;
 mod door;
 mod feed_faults;
 mod front_door;
+mod handover;
 mod logs;
 mod process;
 mod readme;

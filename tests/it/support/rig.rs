@@ -43,6 +43,8 @@ pub async fn until<F: Future<Output = bool>>(what: &str, look: impl Fn() -> F) {
 pub struct Rig {
     pub parts: Parts,
     pub targets: Vec<Arc<dyn Target>>,
+    /// Those of the running loops, in the targets' order.
+    pub handovers: Vec<Handover>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -53,7 +55,7 @@ impl Rig {
         let parts = Parts::open(config, clock, true).await.unwrap();
         parts.note_topology().await.unwrap();
         let targets = parts.targets().await.unwrap();
-        Self { parts, targets, tasks: JoinSet::new(), stop: CancellationToken::new() }
+        Self { parts, targets, handovers: vec![], tasks: JoinSet::new(), stop: CancellationToken::new() }
     }
 
     /// Over targets of the test, all of which hold listings.
@@ -65,7 +67,7 @@ impl Rig {
         fold::catch_up(&parts.store).await.unwrap();
         parts.intake.note(Event::Configured(topology)).await.unwrap();
         fold::catch_up(&parts.store).await.unwrap();
-        Self { parts, targets, tasks: JoinSet::new(), stop: CancellationToken::new() }
+        Self { parts, targets, handovers: vec![], tasks: JoinSet::new(), stop: CancellationToken::new() }
     }
 
     pub fn brake(&self) -> Brake {
@@ -94,7 +96,7 @@ impl Rig {
     /// Starts the loops.
     pub fn run(&mut self) {
         let (progress, folded) = watch::channel(Progress::default());
-        let handovers: Vec<_> =
+        self.handovers =
             self.targets.iter().map(|target| Handover::new(target.clone(), &self.parts.holder)).collect();
         let pipeline = Pipeline {
             store: self.parts.store.clone(),
@@ -102,13 +104,13 @@ impl Rig {
             bell: self.parts.bell.clone(),
             brake: self.brake(),
             clock: self.parts.clock.clone(),
-            handovers: handovers.clone(),
+            handovers: self.handovers.clone(),
             progress,
             metrics: self.parts.metrics.clone(),
         };
         let stop = self.stop.clone();
         self.tasks.spawn(async move { pipeline.run(stop).await.unwrap() });
-        for (target, handover) in self.targets.iter().zip(handovers) {
+        for (target, handover) in self.targets.iter().zip(self.handovers.clone()) {
             let applier = Applier {
                 target: target.clone(),
                 store: self.parts.store.clone(),
