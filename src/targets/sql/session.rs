@@ -82,6 +82,11 @@ pub trait Session: Send {
         Ok(Strain::default())
     }
 
+    /// Whether others are at work on the server this moment.
+    async fn others_at_work(&mut self) -> Result<bool, TargetError> {
+        Ok(false)
+    }
+
     async fn commit(&mut self) -> Result<(), TargetError>;
 
     async fn rollback(&mut self) -> Result<(), TargetError>;

@@ -267,6 +267,32 @@ async fn deletions_pause_while_others_wait_for_locks() {
     assert_eq!(deleting.await.unwrap(), [removed(2)]);
 }
 
+/// The first batch, large enough to be rested from for long, and the second, which must not come soon after it.
+pub async fn rests_after_a_batch(url: &str) {
+    let target = with_limits(url, Limits { rest: 100, ..Limits::default() });
+    let many: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
+    let first = Batch { number: 1, removals: many.iter().map(|id| delete(&[id])).collect() };
+    assert_eq!(target.apply(&first).await.unwrap(), vec![removed(2); 500], "nothing comes before it");
+    let second = Batch { number: 2, removals: vec![delete(&["501"])] };
+    let resting = target.apply(&second);
+    assert!(tokio::time::timeout(Duration::from_millis(100), resting).await.is_err(), "it rests");
+    // The rest was the connection's, which is given up with the batch.
+    assert_eq!(target.apply(&second).await.unwrap(), [removed(2)]);
+}
+
+#[tokio::test]
+async fn deletions_rest_while_others_are_at_work() {
+    let Some(database) = postgres::database().await else { return };
+    database.sql(&schema(501)).await;
+    let stop = CancellationToken::new();
+    let other = customer(&database.url, &stop, |_| "SELECT pg_sleep(600) AS at_work".to_owned());
+    let at_work = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%AS at_work' AND state = 'active'
+        AND pid <> pg_backend_pid()";
+    until("it works", async || database.lines(at_work).await == ["1"]).await;
+    rests_after_a_batch(&database.url).await;
+    other.abort();
+}
+
 /// What the documentation says that the daemon needs.
 #[tokio::test]
 async fn the_privileges_that_are_documented_are_enough_and_no_more_than_needed() {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use tokio_util::sync::CancellationToken;
 
 use super::super::bench::{delete, removed, target};
-use super::super::outages::{family, hear, outcomes, rig, with_limits};
+use super::super::outages::{family, hear, outcomes, rests_after_a_batch, rig, with_limits};
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::rig::until;
 use crate::support::servers::{self, Server, mariadb};
@@ -147,6 +147,18 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion()
     assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), LISTINGS as u64)]);
     assert_eq!(database.lines(LEFT).await, ["0|0"]);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn deletions_rest_while_others_are_at_work() {
+    let Some(database) = mariadb::database().await else { return };
+    database.sql(&schema(501)).await;
+    let stop = CancellationToken::new();
+    let other = customer(&database.url, &stop, |_| "DO SLEEP(600)".to_owned());
+    let at_work = "SELECT count(*) FROM information_schema.PROCESSLIST WHERE info = 'DO SLEEP(600)'";
+    until("it works", async || database.lines(at_work).await == ["1"]).await;
+    rests_after_a_batch(&database.url).await;
+    other.abort();
 }
 
 #[tokio::test]
