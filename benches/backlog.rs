@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use expunged::app::Parts;
+use expunged::applier::Handover;
 use expunged::config::Config;
 use expunged::domain::{Action, Door, Entity, Evidence, Key, Notice, Timestamp};
 use expunged::fold::Progress;
@@ -109,7 +110,7 @@ pub async fn released(mut config: Config, name: &str, numbers: &[u64]) -> anyhow
     let target = Arc::new(Timed { target, micros: AtomicU64::new(0) });
     record(&parts, numbers).await?;
     let mut loops = Loops::default();
-    let mut reached = loops.fold(&parts, &[]);
+    let (mut reached, _) = loops.fold(&parts, &[]);
     let mut released = 0;
     while released < numbers.len() as u64 {
         reached.changed().await?;
@@ -123,7 +124,8 @@ impl Released {
     pub async fn carry_out(self, look: Duration) -> anyhow::Result<Took> {
         let Self { parts, target, mut loops, reached, wanted } = self;
         let began = Instant::now();
-        loops.apply(&parts, target.clone(), reached);
+        let handover = Handover::new(target.clone(), &parts.holder);
+        loops.apply(&parts, target.clone(), handover, reached);
         while !idle(&parts, target.name()).await? {
             tokio::time::sleep(look).await;
         }

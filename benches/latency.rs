@@ -22,10 +22,7 @@ async fn ours(folder: &Path) -> anyhow::Result<Vec<f64>> {
     parts.note_topology().await?;
     let targets = parts.targets().await?;
     let mut loops = Loops::default();
-    let reached = loops.fold(&parts, &targets);
-    for target in targets {
-        loops.apply(&parts, target, reached.clone());
-    }
+    loops.run(&parts, targets);
     let address = loops.serve(setting::hooks(&parts)?, &parts).await?;
     let (replica, index) = (folder.join("replica.db"), folder.join("search"));
     let samples = tokio::task::spawn_blocking(move || {

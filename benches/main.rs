@@ -21,7 +21,12 @@ mod sustained;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use report::Report;
+
+/// As in the daemon.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Name, and what it measures.
 const BENCHES: [(&str, &str); 11] = [

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use expunged::app::Parts;
 use expunged::app::pipeline::Pipeline;
-use expunged::applier::Applier;
+use expunged::applier::{Applier, Handover};
 use expunged::backoff::fair_dice;
 use expunged::brake::Brake;
 use expunged::clock::{SharedClock, SystemClock};
 use expunged::config::{Config, ProcessEnvironment};
 use expunged::fold::Progress;
+use expunged::lifecycle::Behind;
 use expunged::targets::Target;
 use expunged::web::Listener;
 use expunged::web::hooks::Hooks;
@@ -102,6 +103,7 @@ entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
 pub struct Loops {
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
+    behind: Option<Behind>,
 }
 
 impl Loops {
@@ -117,8 +119,26 @@ impl Loops {
         Ok(address)
     }
 
+    /// Runs behind those that answer, as the daemon's loops do.
+    fn behind(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let behind = self.behind.get_or_insert_with(|| Behind::start().expect("threads can be started"));
+        self.running.push(behind.handle().spawn(task));
+    }
+
+    /// Folds, releases and carries out, as the daemon does.
+    pub fn run(&mut self, parts: &Parts, targets: Vec<Arc<dyn Target>>) {
+        let (folded, handovers) = self.fold(parts, &targets);
+        for (target, handover) in targets.into_iter().zip(handovers) {
+            self.apply(parts, target, handover, folded.clone());
+        }
+    }
+
     /// Folds and releases, as the daemon does.
-    pub fn fold(&mut self, parts: &Parts, targets: &[Arc<dyn Target>]) -> watch::Receiver<Progress> {
+    pub fn fold(
+        &mut self,
+        parts: &Parts,
+        targets: &[Arc<dyn Target>],
+    ) -> (watch::Receiver<Progress>, Vec<Handover>) {
         let (progress, folded) = watch::channel(Progress::default());
         let brake = Brake::new(
             parts.config.brake.clone(),
@@ -127,24 +147,33 @@ impl Loops {
             parts.clock.clone(),
             targets.to_vec(),
         );
+        let handovers: Vec<_> = targets.iter().map(|it| Handover::new(it.clone(), &parts.holder)).collect();
         let pipeline = Pipeline {
             store: parts.store.clone(),
             bell: parts.bell.clone(),
             brake,
+            clock: parts.clock.clone(),
+            handovers: handovers.clone(),
             progress,
             metrics: parts.metrics.clone(),
         };
         let stop = self.stop.clone();
-        self.running.push(tokio::spawn(async move {
+        self.behind(async move {
             if let Err(error) = pipeline.run(stop).await {
                 eprintln!("folding ended: {error}");
             }
-        }));
-        folded
+        });
+        (folded, handovers)
     }
 
     /// Carries out at one target, as the daemon does.
-    pub fn apply(&mut self, parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Progress>) {
+    pub fn apply(
+        &mut self,
+        parts: &Parts,
+        target: Arc<dyn Target>,
+        handover: Handover,
+        folded: watch::Receiver<Progress>,
+    ) {
         let applier = Applier {
             target,
             store: parts.store.clone(),
@@ -153,14 +182,15 @@ impl Loops {
             dice: fair_dice(),
             metrics: parts.metrics.clone(),
             folded,
+            handover,
             holder: parts.holder.clone(),
         };
         let stop = self.stop.clone();
-        self.running.push(tokio::spawn(async move {
+        self.behind(async move {
             if let Err(error) = applier.run(stop).await {
                 eprintln!("applying ended: {error}");
             }
-        }));
+        });
     }
 
     /// Ends them all.

@@ -31,10 +31,7 @@ async fn ours() -> anyhow::Result<Rates> {
     parts.note_topology().await?;
     let targets = parts.targets().await?;
     let mut loops = Loops::default();
-    let reached = loops.fold(&parts, &targets);
-    for target in targets {
-        loops.apply(&parts, target, reached.clone());
-    }
+    loops.run(&parts, targets);
     let address = loops.serve(setting::hooks(&parts)?, &parts).await?;
     let acknowledged = load::saturate(address, Numbers::from(0), TIME).await?;
     let tally = parts.store.tally().await?;

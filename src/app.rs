@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::applier::Applier;
+use crate::applier::{Applier, Handover};
 use crate::backoff::fair_dice;
 use crate::brake::Brake;
 use crate::clock::SharedClock;
@@ -169,7 +169,7 @@ pub async fn serve(
     let desk = desk.router().merge(api(&parts, &targets, &folded, &stop).router());
     let admin = listener("admin", admin, &parts).streaming(web::api::streams);
     listen(&mut tasks, "admin", admin, desk, &stop);
-    carry_out(&mut tasks, &parts, &targets, (progress, folded), &stop);
+    carry_out(&mut tasks, &parts, &targets, (progress, folded), &stop)?;
     gather(&mut tasks, &parts, &stop.drain)?;
     let scheduler = schedule(&mut tasks, &parts, &stop.drain).await?;
 
@@ -208,6 +208,7 @@ fn api(parts: &Parts, targets: &[Arc<dyn Target>], folded: &watch::Receiver<Prog
         targets: targets.to_vec(),
         folded: folded.clone(),
         drain: stop.drain.clone(),
+        metrics: parts.metrics.clone(),
         holder: parts.holder.clone(),
     };
     Api::new(&parts.config, shared)
@@ -221,14 +222,15 @@ fn listen(tasks: &mut Tasks, name: &'static str, listener: Listener, router: axu
     });
 }
 
-/// The loops: one that folds and brakes, one that keeps house, one for each target.
+/// The loops: one that folds and brakes, one that keeps house, one for each target. All of them come after those
+/// that answer.
 fn carry_out(
     tasks: &mut Tasks,
     parts: &Parts,
     targets: &[Arc<dyn Target>],
     (progress, folded): (watch::Sender<Progress>, watch::Receiver<Progress>),
     stop: &Stop,
-) {
+) -> anyhow::Result<()> {
     let brake = Brake::new(
         parts.config.brake.clone(),
         parts.store.clone(),
@@ -236,20 +238,22 @@ fn carry_out(
         parts.clock.clone(),
         targets.to_vec(),
     );
+    let handovers: Vec<_> =
+        targets.iter().map(|target| Handover::new(target.clone(), &parts.holder)).collect();
     let pipeline = pipeline::Pipeline {
         store: parts.store.clone(),
         bell: parts.bell.clone(),
         brake,
+        clock: parts.clock.clone(),
+        handovers: handovers.clone(),
         progress,
         metrics: parts.metrics.clone(),
     };
-    tasks.spawn("fold", pipeline.run(stop.drain.clone()));
+    tasks.spawn_behind("fold", pipeline.run(stop.drain.clone()))?;
     let kept = parts.config.state.bodies_kept;
-    tasks.spawn(
-        "housekeeping",
-        pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone()),
-    );
-    for target in targets {
+    let purge = pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone());
+    tasks.spawn_behind("housekeeping", purge)?;
+    for (target, handover) in targets.iter().zip(handovers) {
         let applier = Applier {
             target: target.clone(),
             store: parts.store.clone(),
@@ -258,10 +262,12 @@ fn carry_out(
             dice: fair_dice(),
             metrics: parts.metrics.clone(),
             folded: folded.clone(),
+            handover,
             holder: parts.holder.clone(),
         };
-        tasks.spawn(format!("target {}", target.name()), applier.run(stop.drain.clone()));
+        tasks.spawn_behind(format!("target {}", target.name()), applier.run(stop.drain.clone()))?;
     }
+    Ok(())
 }
 
 /// One loop a source whose deliveries wait elsewhere.

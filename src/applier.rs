@@ -6,6 +6,7 @@
 //! settled and the next one is made ready. A loop knows of its own target alone, so that one that is down
 //! harms no other (I6).
 
+mod handover;
 mod hold;
 mod settle;
 
@@ -22,7 +23,7 @@ use crate::backoff::{Backoff, Dice};
 use crate::brake::removal;
 use crate::clock::SharedClock;
 use crate::domain::{
-    Entity, Event, Seq,
+    Entity, Event, Seq, Timestamp,
     event::{Settled, Settlement, Started},
 };
 use crate::fold::Progress;
@@ -30,6 +31,8 @@ use crate::intake::Intake;
 use crate::store::{SharedStore, StoreError, Task};
 use crate::targets::{Batch, Effect, RecordFailure, Target, TargetError};
 use crate::telemetry::metrics::{Ended, Metrics};
+use handover::Handed;
+pub use handover::Handover;
 use hold::Hold;
 
 /// Tasks in a batch: the knee of throughput in every database measured, at a transaction of 20 to 50 ms.
@@ -55,6 +58,7 @@ pub struct Applier {
     pub dice: Dice,
     pub metrics: Arc<Metrics>,
     pub folded: watch::Receiver<Progress>,
+    pub handover: Handover,
     /// Names this process in the journal.
     pub holder: String,
 }
@@ -89,10 +93,16 @@ impl Applier {
         let mut resume = true;
         let hold = Hold::default();
         let mut folded = self.folded.clone();
-        while !cancel.is_cancelled() {
+        let mut handed = None;
+        while !cancel.is_cancelled() || handed.is_some() {
             // Seen before looking: what is released while we work wakes us again.
             let seen = folded.borrow_and_update().released;
             let outcome = async {
+                if let Some(handed) = handed.take()
+                    && !self.take(handed, &hold, &cancel).await?
+                {
+                    return Ok(());
+                }
                 if resume {
                     resume = !self.resume(&hold, &cancel).await?;
                 }
@@ -104,7 +114,7 @@ impl Applier {
             match outcome {
                 Ok(()) => {
                     failures = 0;
-                    self.idle(&hold, &mut folded, seen, &cancel).await?;
+                    handed = self.idle(&hold, &mut folded, seen, &cancel).await?;
                 }
                 Err(error) if error.retry_can_help() => {
                     failures += 1;
@@ -118,6 +128,20 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Carries out what was handed over; `false` if it was kept from knowing what the queue holds after it.
+    async fn take(
+        &self,
+        handed: Handed,
+        hold: &Hold,
+        cancel: &CancellationToken,
+    ) -> Result<bool, StoreError> {
+        let Handed { number, tasks } = handed;
+        let leased = Leased { number, tasks, resumed: false };
+        let Some(settled) = self.carry_out(leased, hold, cancel).await? else { return Ok(false) };
+        let seq = self.intake.note(Event::Settled(settled)).await?;
+        Ok(self.folded_to(seq, cancel).await)
     }
 
     /// Finishes the batches that a crash, or a journal that could not be written, left open; `false` if it
@@ -207,12 +231,7 @@ impl Applier {
     }
 
     async fn start(&self, tasks: Vec<Task>) -> Result<Leased, StoreError> {
-        let started = Started {
-            target: self.target.name().to_owned(),
-            members: tasks.iter().map(|task| task.fact).collect(),
-            holder: self.holder.clone(),
-            leased_until: self.clock.now().plus(LEASE),
-        };
+        let started = started(self.target.name(), &self.holder, &tasks, self.clock.now());
         let number = self.intake.note(Event::Started(started)).await?;
         Ok(Leased { number, tasks, resumed: false })
     }
@@ -348,28 +367,50 @@ impl Applier {
         cancel.run_until_cancelled(reached).await.unwrap_or(false)
     }
 
-    /// Waits until something may be due.
+    /// Waits until something may be due, or a batch is handed over.
     async fn idle(
         &self,
         hold: &Hold,
         folded: &mut watch::Receiver<Progress>,
         seen: Seq,
         cancel: &CancellationToken,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Handed>, StoreError> {
         let now = self.clock.now();
         let wait = match self.store.next_due_at(self.target.name()).await {
             Ok(next) => next.map_or(SCAN_EVERY, |at| at.since(now).min(SCAN_EVERY)),
             Err(error) if error.retry_can_help() => SCAN_EVERY,
             Err(error) => return Err(error),
         };
-        let wait = hold.left(now).map_or(wait, |left| left.min(SCAN_EVERY));
+        let left = hold.left(now);
+        let wait = left.map_or(wait, |left| left.min(SCAN_EVERY));
         let released = async { drop(folded.wait_for(|progress| progress.released != seen).await) };
-        tokio::select! {
-            () = released => {}
-            () = tokio::time::sleep(wait) => self.target.rest().await,
-            () = cancel.cancelled() => {}
+        let mut woken = std::pin::pin!(async {
+            tokio::select! {
+                () = released => {}
+                () = tokio::time::sleep(wait) => self.target.rest().await,
+                () = cancel.cancelled() => {}
+            }
+        });
+        if left.is_some() || hold.probes() {
+            // The target takes nothing, or is asked for one record at a time.
+            woken.await;
+            return Ok(None);
         }
-        Ok(())
+        let mut handed = self.handover.offer();
+        tokio::select! {
+            handed = &mut handed => Ok(handed.ok()),
+            () = &mut woken => Ok(self.handover.withdraw(handed).await),
+        }
+    }
+}
+
+/// The entry of a batch that begins.
+fn started(target: &str, holder: &str, tasks: &[Task], now: Timestamp) -> Started {
+    Started {
+        target: target.to_owned(),
+        members: tasks.iter().map(|task| task.fact).collect(),
+        holder: holder.to_owned(),
+        leased_until: now.plus(LEASE),
     }
 }
 

@@ -135,11 +135,18 @@ impl Brake {
         self.decide_on(&awaiting).await
     }
 
-    /// Decides on facts that await it, for a caller who knows that no older ones do.
-    pub async fn decide_on(&mut self, awaiting: &[Task]) -> Result<Option<Decided>, StoreError> {
+    /// Decides on facts that await it, and notes the decision.
+    async fn decide_on(&mut self, awaiting: &[Task]) -> Result<Option<Decided>, StoreError> {
         if awaiting.is_empty() {
             return Ok(None);
         }
+        let decided = self.verdict(awaiting).await?;
+        self.note(decided.clone(), vec![]).await?;
+        Ok(Some(decided))
+    }
+
+    /// What it decides on facts that await it, for a caller who knows that no older ones do, and who notes it.
+    pub async fn verdict(&mut self, awaiting: &[Task]) -> Result<Decided, StoreError> {
         let decided = if self.limits.on {
             let candidates = self.weigh(awaiting).await;
             let allowances = self.allowances(&candidates).await?;
@@ -153,8 +160,15 @@ impl Brake {
                 "the brake holds deletions back: review with `expunged holds list`"
             );
         }
-        self.decided = self.intake.note(Event::Decided(decided.clone())).await?;
-        Ok(Some(decided))
+        Ok(decided)
+    }
+
+    /// Notes a decision in the journal and, in the same transaction, what follows from it; the numbers of the latter.
+    pub async fn note(&mut self, decided: Decided, following: Vec<Event>) -> Result<Vec<Seq>, StoreError> {
+        let events = std::iter::once(Event::Decided(decided)).chain(following);
+        let mut seqs = self.intake.note_all(events).await?.into_iter();
+        self.decided = seqs.next().unwrap_or(self.decided);
+        Ok(seqs.collect())
     }
 
     async fn weigh(&mut self, awaiting: &[Task]) -> Vec<Candidate> {

@@ -43,11 +43,22 @@ pub struct Folded {
     pub more: bool,
     /// The last of its entries that may have given targets something to do.
     pub released: Option<Seq>,
-    /// The facts of this step that await the brake, oldest first; `None` if they are many, or if there may be others.
-    pub awaiting: Option<Vec<Task>>,
+    /// What of this step awaits the brake; `None` if it is much, or if there may be more.
+    pub fresh: Option<Fresh>,
     /// Notices by source, door and what they were.
     pub heard: BTreeMap<(String, Door, NoticeResult), u64>,
     pub runs_ended: Vec<RunEnded>,
+}
+
+/// What a step has found to decide on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fresh {
+    /// Oldest first.
+    pub awaiting: Vec<Task>,
+    /// Of tombstones from this one on, nothing was known before.
+    pub unknown_from: TombstoneId,
+    /// As it was when they were heard of.
+    pub topology: Topology,
 }
 
 /// Folds what the journal holds beyond the last step; `entries` is 0 when there is nothing. `known` is where
@@ -76,6 +87,7 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;
     let alone = fold.position() == before && !more;
     let folded = Folded { entries: entries.len() as u64, more, ..Folded::default() };
+    let unknown_from = fold.next_id().await?;
     let mut step = Step { topology: fold.topology().await?, folded, awaiting: BTreeMap::new() };
     let mut run_of_heard: Vec<(&Entry, Heard)> = Vec::new();
     for entry in &entries {
@@ -92,7 +104,8 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     fold.commit(position).await?;
     step.folded.position = position;
     if alone && step.awaiting.len() <= AWAITING_MAX {
-        step.folded.awaiting = Some(step.awaiting.into_values().collect());
+        let awaiting = step.awaiting.into_values().collect();
+        step.folded.fresh = Some(Fresh { awaiting, unknown_from, topology: step.topology });
     }
     Ok(step.folded)
 }

@@ -88,6 +88,12 @@ impl Intake {
         self.one(Draft { at: self.clock.now(), event, body: None }).await
     }
 
+    /// Writes several in one transaction: all of them or none.
+    pub async fn note_all(&self, events: impl Iterator<Item = Event>) -> Result<Vec<Seq>, StoreError> {
+        let at = self.clock.now();
+        self.append(events.map(|event| Draft { at, event, body: None }).collect()).await
+    }
+
     async fn one(&self, draft: Draft) -> Result<Seq, StoreError> {
         let seqs = self.append(vec![draft]).await?;
         seqs.first().copied().ok_or_else(|| StoreError::Corrupt("an entry without a number".into()))

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::SecondsFormat;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 
@@ -32,6 +33,7 @@ pub use self::plan::Plan;
 pub use self::repliers::Repliers;
 pub use self::talkdesk::Talkdesk;
 use crate::clock::SharedClock;
+use crate::domain::Timestamp;
 
 /// One simulated upstream.
 #[async_trait]
@@ -104,9 +106,19 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The token of `Authorization: Bearer`.
+    fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+
     fn path(&self) -> Vec<&str> {
         self.segments.iter().map(String::as_str).collect()
     }
+}
+
+/// `2024-11-19T21:25:27.869Z`
+fn iso(at: Timestamp) -> String {
+    at.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// An answer before anything went wrong with it.

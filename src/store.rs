@@ -60,7 +60,7 @@ pub trait Store: Send + Sync {
     /// The raw body that entry `seq` was made from, until it is purged.
     async fn body(&self, seq: Seq) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Removes up to `limit` raw bodies from before `before`, and says how many.
+    /// Removes raw bodies from before `before`, those of up to `limit` commits, and says how many they were.
     async fn purge_bodies(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
     /// Takes or renews the lease `name` until `until`; `false` if another holder has it and it is not over.

@@ -7,9 +7,11 @@ pub mod api;
 pub mod search;
 pub mod sql;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
-use crate::domain::{Action, Entity, Key, Timestamp};
+use crate::domain::{Action, Entity, Key, Outcome, Timestamp};
 
 /// One tombstone to be carried out here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +119,33 @@ pub struct Foreseen {
     pub effect: Effect,
     /// The rows that would go, by table, the record's own first; empty where a target has no tables.
     pub tables: Vec<(String, u64)>,
+}
+
+impl Foreseen {
+    /// How it would end; with the code and the message of what stands in its way, if anything does.
+    #[must_use]
+    pub fn told(&self) -> (Outcome, Option<(&'static str, String)>) {
+        match &self.effect {
+            Effect::Removed { .. } => (Outcome::Deleted, None),
+            Effect::Deactivated => (Outcome::Deactivated, None),
+            Effect::Absent => (Outcome::NotFound, None),
+            Effect::Newer => (Outcome::Superseded, None),
+            Effect::Gone => (Outcome::AlreadyDeleted, None),
+            Effect::Failed(failure) => (Outcome::Failed, Some((failure.code, failure.message.clone()))),
+            Effect::Unproven(unproven) => (Outcome::Failed, Some((unproven.code, unproven.message.clone()))),
+            Effect::Waits(wait) => (Outcome::Failed, Some(("waits", wait.reason.clone()))),
+            Effect::Unfit(reason) => (Outcome::Failed, Some(("target_unfit", reason.clone()))),
+        }
+    }
+
+    /// The rows that all of them would take, by table.
+    pub fn rows<'f>(all: impl IntoIterator<Item = &'f Self>) -> BTreeMap<&'f str, u64> {
+        let mut sums = BTreeMap::new();
+        for (table, rows) in all.into_iter().flat_map(|foreseen| &foreseen.tables) {
+            *sums.entry(table.as_str()).or_default() += rows;
+        }
+        sums
+    }
 }
 
 /// What another identifier of a record leads to.

@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::applier::Handover;
 use crate::backoff::{Backoff, Dice};
 use crate::brake::Brake;
 use crate::clock::SharedClock;
 use crate::collect::{CollectError, Collector};
 use crate::config;
-use crate::fold::{self, Folded, Progress};
+use crate::domain::Event;
+use crate::fold::{self, Folded, Fresh, Progress};
 use crate::reconcile::{self, Reconciler, RunError};
 use crate::store::{Position, SharedStore, StoreError};
 use crate::telemetry::metrics::{Ended, Metrics};
@@ -30,9 +32,10 @@ const RUN_FAILED: Backoff = Backoff { first: Duration::from_mins(1), cap: Durati
 const RUN_TRIES_MAX: u32 = 5;
 /// Waits after a pull endpoint could not be used, on top of each request's own tries.
 const PULL_FAILED: Backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_mins(5) };
-/// Old bodies are removed that often, and that many at a time, so that no delivery waits for it long.
+/// Old bodies are removed that often, and those of so many commits at a time, so that no delivery waits for it
+/// long: a commit has some dozen when it has many.
 const PURGE_EVERY: Duration = Duration::from_hours(1);
-const PURGE_BATCH: u32 = 500;
+const PURGE_BATCH: u32 = 50;
 
 /// Where the folding loop stands.
 struct Standing {
@@ -47,6 +50,9 @@ pub struct Pipeline {
     pub store: SharedStore,
     pub bell: Arc<Notify>,
     pub brake: Brake,
+    pub clock: SharedClock,
+    /// Those of all targets.
+    pub handovers: Vec<Handover>,
     pub progress: watch::Sender<Progress>,
     pub metrics: Arc<Metrics>,
 }
@@ -94,7 +100,7 @@ impl Pipeline {
             standing.position = Some(folded.position);
             self.count(&folded).await?;
             self.reached(&folded);
-            fresh = folded.awaiting.filter(|_| steps == 0 && !standing.undecided);
+            fresh = folded.fresh.filter(|_| steps == 0 && !standing.undecided);
             heard |= !folded.heard.is_empty();
             quiet &= folded.entries == 0;
             more = folded.more;
@@ -104,15 +110,30 @@ impl Pipeline {
         }
         // Most entries tell of batches: looking for something to decide on would cost each of them a question.
         // A scan that finds nothing does look: a command beside the daemon may have folded what it heard by itself.
-        if let Some(facts) = fresh {
+        if let Some(fresh) = fresh {
             // All that awaits: it need not be read again.
-            self.brake.decide_on(&facts).await?;
+            if !fresh.awaiting.is_empty() {
+                self.decide_on(&fresh).await?;
+            }
         } else if heard || standing.undecided || quiet {
             let folded = standing.position.unwrap_or_default().seq;
             // Before the end, the last decision may not be folded, and the brake not have looked.
             standing.undecided = self.brake.step(folded).await?.is_some() || more;
         }
         Ok(more || standing.undecided)
+    }
+
+    /// Decides on what was just heard of. What is let go begins with the decision where a target waits for work.
+    async fn decide_on(&mut self, fresh: &Fresh) -> Result<(), StoreError> {
+        let decided = self.brake.verdict(&fresh.awaiting).await?;
+        let now = self.clock.now();
+        let ready: Vec<_> = self.handovers.iter().filter_map(|it| it.prepare(fresh, &decided, now)).collect();
+        let started = ready.iter().map(|it| Event::Started(it.started.clone())).collect();
+        let numbers = self.brake.note(decided, started).await?;
+        for (ready, number) in ready.into_iter().zip(numbers) {
+            ready.go(number);
+        }
+        Ok(())
     }
 
     /// Tells how far the journal is folded, be it by us or by another process.
@@ -246,7 +267,7 @@ pub async fn purge(
 ) -> Result<(), StoreError> {
     while !cancel.is_cancelled() {
         match store.purge_bodies(clock.now().minus(kept), PURGE_BATCH).await {
-            Ok(removed) if removed == u64::from(PURGE_BATCH) => continue,
+            Ok(removed) if removed >= u64::from(PURGE_BATCH) => continue,
             Ok(_) => {}
             Err(error) if error.retry_can_help() => {
                 tracing::warn!(%error, "old bodies are kept a little longer");

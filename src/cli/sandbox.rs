@@ -20,7 +20,7 @@ use crate::sandbox::plan::System;
 use crate::sandbox::repliers::{ListingKey, RepliersSettings};
 use crate::sandbox::talkdesk::{Record, TalkdeskSettings};
 use crate::sandbox::{
-    Calmyx, HookBridge, LeadLex, Plan, Repliers, Sandbox as Simulators, Simulator, Talkdesk,
+    Calmyx, HookBridge, LeadLex, Outbox, Plan, Repliers, Sandbox as Simulators, Simulator, Talkdesk,
 };
 
 const API_KEY: &str = "sandbox-api-key";
@@ -132,6 +132,7 @@ impl Sandbox {
         systems.hookbridge.push_to(&format!("{hooks}/hooks/hookbridge"), keys);
         println!("simulated systems: base_url = \"http://{address}\", api_key \"{API_KEY}\" for all of them");
         println!("  repliers    secret \"{HOOK_SECRET}\"; webhooks to {hooks}/hooks/repliers/EVENT");
+        println!("              (unsubscribe from one first, to rehearse subscribing)");
         println!("  leadlex     secret \"{LEADLEX_SECRET}\"; webhooks to {hooks}/hooks/leadlex");
         println!("  hookbridge  pull endpoint \"{endpoint}\", which keeps leadlex's webhooks;");
         println!("              pushes to {hooks}/hooks/hookbridge, secret \"{HOOKBRIDGE_SECRET}\"");
@@ -157,6 +158,8 @@ impl Sandbox {
                 let lost = if lost { " (webhook lost)" } else { "" };
                 println!("deleted listing 2:W{number}{lost} and {}", deal(number));
             }
+            let told = systems.mounted();
+            told.iter().filter_map(|(_, system)| system.webhooks()).for_each(Outbox::let_go);
         }
         std::future::pending::<()>().await;
     }

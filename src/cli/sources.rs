@@ -162,6 +162,9 @@ impl Subscribe {
         if let Some(id) = &id {
             asked.registrar.unsubscribe(id).await?;
         }
+        // One that came meanwhile is the secret of nothing.
+        asked.vault.stop_expecting(&self.source, &self.event)?;
+        asked.vault.forget(&self.source, &self.event)?;
         anyhow::bail!(
             "no secret was offered within {} s, so the subscription was taken back: does {url} lead to the daemon?",
             self.wait

@@ -54,8 +54,8 @@ pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
 }
 
 fn print_source(source: &SourceView, now: Timestamp) {
-    let checkpoint = source.checkpoint.map_or("no checkpoint".to_owned(), |at| print::ago(at, now));
-    println!("source    {}: checkpoint {checkpoint}", source.name);
+    let checkpoint = source.checkpoint.map(|at| format!("checkpoint {}", print::ago(at, now)));
+    println!("source    {}: {}", source.name, checkpoint.as_deref().unwrap_or("no checkpoint"));
     let Some(run) = &source.last_run else { return };
     let end = match (&run.error, run.ended_at) {
         (Some(error), _) => format!("failed: {error}"),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Door, Entity, Key, Notice, Outcome, Seq, Timestamp, TombstoneId};
+use super::{Action, Door, Entity, Key, Notice, Outcome, Seq, Timestamp, TombstoneId};
 
 /// One journal entry's content. Its kind is stored beside the body, and both are under the hash.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,19 @@ pub struct Topology {
     pub targets: BTreeMap<String, BTreeMap<Entity, bool>>,
     /// Source → seconds within which a notice without evidence is a repeat.
     pub retry_horizons: BTreeMap<String, u64>,
+}
+
+impl Topology {
+    /// Whether a fact that is let go is to be carried out at the target.
+    #[must_use]
+    pub fn concerns(&self, target: &str, entity: &Entity, action: Action) -> bool {
+        let deactivates = self.targets.get(target).and_then(|entities| entities.get(entity));
+        deactivates.is_some_and(|deactivates| match action {
+            Action::Delete => true,
+            Action::Deactivate => *deactivates,
+            Action::Relisted => false,
+        })
+    }
 }
 
 /// One delivery, one page of a feed, or one command of an operator.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The kind of record: `listing`, `deal`, any name that the configuration gives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ impl fmt::Display for Entity {
 /// One or more parts that name a record within its entity, in the order of the configuration.
 ///
 /// Stored and ordered by its canonical text, a JSON array of strings: unambiguous whatever the parts hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "Vec<String>")]
 pub struct Key(Vec<String>);
 
 /// Why a key was refused.
@@ -87,16 +87,7 @@ impl Key {
     /// The text under which the key is stored: `["2","W10440893"]`.
     #[must_use]
     pub fn canonical(&self) -> String {
-        let mut text = String::with_capacity(4 + self.0.iter().map(|part| part.len() + 3).sum::<usize>());
-        text.push('[');
-        for (index, part) in self.0.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            text.push_str(&serde_json::Value::from(part.as_str()).to_string());
-        }
-        text.push(']');
-        text
+        serde_json::to_string(&self.0).expect("a list of texts")
     }
 
     /// # Errors
@@ -115,9 +106,9 @@ impl TryFrom<Vec<String>> for Key {
     }
 }
 
-impl From<Key> for Vec<String> {
-    fn from(key: Key) -> Self {
-        key.0
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

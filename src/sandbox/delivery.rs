@@ -87,13 +87,15 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Waits `retries` between attempts, in scaled time.
+    ///
     /// # Errors
     /// There is no usable TLS configuration on this machine.
-    pub fn new(retries: &[Duration]) -> Result<Self, reqwest::Error> {
+    pub fn new(retries: &[Duration], retry_scale: f64) -> Result<Self, reqwest::Error> {
         let stop = CancellationToken::new();
         Ok(Self {
             client: client()?,
-            retries: retries.into(),
+            retries: scaled(retries, retry_scale).into(),
             flights: Arc::new(Semaphore::new(FLIGHTS_MAX)),
             tally: Arc::default(),
             script: Mutex::default(),
@@ -127,13 +129,17 @@ impl Outbox {
         }
     }
 
-    /// Waits until each delivery was answered with 2xx or given up.
-    pub async fn settled(&self) {
-        // What waits for a next one that never comes goes out now.
+    /// What waits for a next delivery, which will not come, goes out now.
+    pub fn let_go(&self) {
         let held_back = std::mem::take(&mut self.script().held_back);
         for delivery in held_back {
             self.dispatch(vec![delivery]);
         }
+    }
+
+    /// Waits until each delivery was answered with 2xx or given up.
+    pub async fn settled(&self) {
+        self.let_go();
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
@@ -190,6 +196,12 @@ impl Outbox {
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How fast the time between retries runs: 0.001 makes an hour 3.6 s. Anything that is no such number is taken as 0.
+pub(super) fn scaled(retries: &[Duration], scale: f64) -> Vec<Duration> {
+    let scaled = |wait: &Duration| Duration::try_from_secs_f64(wait.as_secs_f64() * scale);
+    retries.iter().map(|wait| scaled(wait).unwrap_or_default()).collect()
 }
 
 impl Script {

@@ -19,16 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::SecondsFormat;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use self::endpoints::Endpoint;
 use self::pushes::Receiver;
-use super::{Answer, Call, Faults, Outbox, Simulator};
+use super::{Answer, Call, Faults, Outbox, Simulator, iso};
 use crate::clock::SharedClock;
 use crate::config::Secret;
-use crate::domain::Timestamp;
 
 /// Waits before the retries of a push. The documents say "exponential, until the plan's window ends".
 const RETRIES: [Duration; 5] = [
@@ -53,11 +51,6 @@ impl HookBridgeSettings {
     #[must_use]
     pub fn documented(api_key: Secret) -> Self {
         Self { api_key, retry_scale: 1.0 }
-    }
-
-    fn retries(&self) -> Vec<Duration> {
-        let scaled = |wait: &Duration| Duration::try_from_secs_f64(wait.as_secs_f64() * self.retry_scale);
-        RETRIES.iter().map(|wait| scaled(wait).unwrap_or_default()).collect()
     }
 }
 
@@ -86,7 +79,7 @@ impl HookBridge {
     /// # Errors
     /// There is no usable TLS configuration for the pushes.
     pub fn new(settings: HookBridgeSettings, clock: SharedClock) -> Result<Arc<Self>, reqwest::Error> {
-        let outbox = Outbox::new(&settings.retries())?;
+        let outbox = Outbox::new(&RETRIES, settings.retry_scale)?;
         Ok(Arc::new(Self {
             settings,
             clock,
@@ -163,11 +156,6 @@ impl HookBridge {
     }
 }
 
-/// `2026-04-05T14:23:11.123Z`
-fn iso(at: Timestamp) -> String {
-    at.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
 #[async_trait]
 impl Simulator for HookBridge {
     fn owns(&self, first_segment: &str) -> bool {
@@ -183,7 +171,7 @@ impl Simulator for HookBridge {
         if let (&Method::POST, ["ingest", token]) = (&call.method, call.path().as_slice()) {
             return self.ingest(token, call);
         }
-        let token = call.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+        let token = call.bearer();
         if token.map(str::as_bytes) != Some(self.settings.api_key.expose()) {
             let message = "Invalid or missing API key";
             return self.refusal(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);

@@ -76,11 +76,6 @@ impl LeadLexSettings {
             seed: 0,
         }
     }
-
-    fn retries(&self) -> Vec<Duration> {
-        let scaled = |wait: &Duration| Duration::try_from_secs_f64(wait.as_secs_f64() * self.retry_scale);
-        RETRIES.iter().map(|wait| scaled(wait).unwrap_or_default()).collect()
-    }
 }
 
 /// The simulated upstream. What sends webhooks must be called within a tokio runtime.
@@ -113,7 +108,7 @@ impl LeadLex {
     /// # Errors
     /// There is no usable TLS configuration for the deliveries.
     pub fn new(settings: LeadLexSettings, clock: SharedClock) -> Result<Arc<Self>, reqwest::Error> {
-        let outbox = Outbox::new(&settings.retries())?;
+        let outbox = Outbox::new(&RETRIES, settings.retry_scale)?;
         let ids = Arc::new(Ids::new(settings.seed));
         Ok(Arc::new(Self {
             settings,
@@ -219,7 +214,7 @@ impl Simulator for LeadLex {
     }
 
     async fn answer(&self, call: &Call) -> Answer {
-        let token = call.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+        let token = call.bearer();
         if token.map(str::as_bytes) != Some(self.settings.api_key.expose()) {
             return refusal(StatusCode::UNAUTHORIZED, "invalid_key", "missing or unknown api key");
         }

@@ -18,13 +18,12 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use chrono::SecondsFormat;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 pub use self::feed::{Deleted, RepliersFeed, Synthetic};
 use self::webhooks::Subscription;
-use super::{Answer, Call, Faults, Outbox, Simulator};
+use super::{Answer, Call, Faults, Outbox, Simulator, iso};
 use crate::clock::SharedClock;
 use crate::config::Secret;
 use crate::domain::Timestamp;
@@ -107,7 +106,7 @@ impl Repliers {
     pub fn new(settings: RepliersSettings, clock: SharedClock) -> Result<Arc<Self>, reqwest::Error> {
         let feed = RepliersFeed::new(settings.synthetic);
         let state = Mutex::new(State { feed, ..State::default() });
-        let outbox = Outbox::new(&[])?;
+        let outbox = Outbox::new(&[], 1.0)?;
         Ok(Arc::new(Self { settings, clock, faults: Faults::default(), outbox, state }))
     }
 
@@ -192,11 +191,6 @@ fn body(key: &ListingKey, listing: &Listing) -> Value {
         "updatedOn": iso(listing.updated_on),
         "timestamps": {"listingUpdated": iso(listing.updated_on)},
     })
-}
-
-/// `2024-11-19T21:25:27.869Z`
-fn iso(at: Timestamp) -> String {
-    at.to_datetime().unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 #[async_trait]

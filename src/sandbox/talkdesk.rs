@@ -134,7 +134,7 @@ impl Talkdesk {
     }
 
     fn is_known(&self, call: &Call) -> bool {
-        let token = call.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+        let token = call.bearer();
         let state = self.state();
         token.and_then(|token| state.tokens.get(token)).is_some_and(|ends| *ends > self.clock.now())
     }

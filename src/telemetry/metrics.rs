@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use families::{
-    AtListener, DeliveryLabels, Families, NoticeLabels, OfEntity, OfSource, OfTarget, OutcomeLabels,
-    RefusalLabels, RequestLabels, ResultAtTarget, ResultOfSource, RowLabels, SecretLabels,
+    AtListener, CallLabels, CodeLabels, DeliveryLabels, Families, NoticeLabels, OfEntity, OfRoute, OfSource,
+    OfTarget, OutcomeLabels, RefusalLabels, RequestLabels, ResultAtTarget, ResultOfSource, RowLabels,
+    SecretLabels,
 };
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -103,6 +104,9 @@ const OPERATOR: &str = "operator";
 const OTHER: &str = "other";
 /// Answers that every source is expected to get some day.
 const STATUSES: [u16; 5] = [202, 401, 413, 429, 503];
+
+/// Classes of the statuses that the operators' API answers with.
+const CLASSES: [&str; 3] = ["2xx", "4xx", "5xx"];
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -323,6 +327,30 @@ impl Metrics {
     /// A connection was turned away, since there are too many.
     pub fn connection_refused(&self, listener: &'static str) {
         self.families.connections_refused.get_or_create(&AtListener { listener }).inc();
+    }
+
+    /// Requests to this route of the operators' API are counted from now on.
+    pub fn api_route(&self, route: &'static str) {
+        for status in CLASSES {
+            drop(self.families.api_requests.get_or_create(&CallLabels { route, status }));
+        }
+        drop(self.families.api_seconds.get_or_create(&OfRoute { route }));
+    }
+
+    /// A request of the operators' API was answered; `route` is as it is declared, never as it was asked for.
+    pub fn api_request(&self, route: &'static str, status: u16, took: Duration) {
+        let status = match status {
+            ..400 => CLASSES[0],
+            400..500 => CLASSES[1],
+            500.. => CLASSES[2],
+        };
+        self.families.api_requests.get_or_create(&CallLabels { route, status }).inc();
+        self.families.api_seconds.get_or_create(&OfRoute { route }).observe(took.as_secs_f64());
+    }
+
+    /// Why a request of the operators' API was refused: the code of its answer.
+    pub fn api_refused(&self, code: &'static str) {
+        self.families.api_refused.get_or_create(&CodeLabels { code }).inc();
     }
 
     /// The listener itself answered a request, since it broke a limit.

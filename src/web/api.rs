@@ -19,6 +19,7 @@ mod rate;
 mod record;
 mod refused;
 mod report;
+mod route;
 mod tombstones;
 
 use std::collections::{BTreeMap, HashSet};
@@ -26,24 +27,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, request::Parts};
 use axum::response::Response;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{any, get, post};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
-use crate::config::{Config, Scope};
+use crate::config::Config;
 use crate::domain::{Entity, Timestamp};
 use crate::fold::Progress;
 use crate::intake::Intake;
 use crate::store::SharedStore;
 use crate::targets::Target;
+use crate::telemetry::metrics::Metrics;
 use keyring::Keyring;
 use refused::Refused;
+use route::Route;
 
 const DELETIONS: &str = "/api/v1/deletions";
 /// Requests for deletions that are worked on at once: each may have 4 MiB of ids in memory, and more would only
@@ -62,6 +66,7 @@ pub struct Api {
     /// How far the journal is folded.
     pub folded: watch::Receiver<Progress>,
     pub drain: CancellationToken,
+    metrics: Arc<Metrics>,
     keyring: Keyring,
     forms: BTreeMap<Entity, Form>,
     body_timeout: Duration,
@@ -100,6 +105,7 @@ pub struct Shared {
     pub targets: Vec<Arc<dyn Target>>,
     pub folded: watch::Receiver<Progress>,
     pub drain: CancellationToken,
+    pub metrics: Arc<Metrics>,
     /// Names the process.
     pub holder: String,
 }
@@ -107,7 +113,10 @@ pub struct Shared {
 impl Api {
     #[must_use]
     pub fn new(config: &Config, shared: Shared) -> Self {
-        let Shared { store, intake, clock, targets, folded, drain, holder } = shared;
+        let Shared { store, intake, clock, targets, folded, drain, metrics, holder } = shared;
+        for route in Route::ALL {
+            metrics.api_route(route.path());
+        }
         Self {
             store,
             intake,
@@ -115,6 +124,7 @@ impl Api {
             targets,
             folded,
             drain,
+            metrics,
             keyring: Keyring::new(&config.server.tokens),
             forms: forms(config),
             body_timeout: config.server.limits.body_timeout,
@@ -127,16 +137,23 @@ impl Api {
 
     /// The routes, and an answer of our own shape for every other path below them.
     pub fn router(self) -> axum::Router {
-        axum::Router::new()
-            .route(DELETIONS, methods(post(ask)))
-            .route("/api/v1/deletions/{receipt}", methods(get(told)))
-            .route("/api/v1/tombstones", methods(get(listed)))
-            .route("/api/v1/holds", methods(get(held)))
-            .route("/api/v1/holds/{hold}/approve", methods(post(approve)))
-            .route("/api/v1/holds/{hold}/reject", methods(post(reject)))
-            .route("/api/v1/", any(unknown))
-            .route("/api/v1/{*rest}", any(unknown))
-            .with_state(Arc::new(self))
+        let handled = [
+            (Route::Ask, post(ask)),
+            (Route::Told, get(told)),
+            (Route::Tombstones, get(listed)),
+            (Route::Holds, get(held)),
+            (Route::Approve, post(approve)),
+            (Route::Reject, post(reject)),
+        ];
+        let rest =
+            axum::Router::new().route("/api/v1/", any(unknown)).route(Route::Unknown.path(), any(unknown));
+        let router = handled.into_iter().fold(rest, |router, (route, method)| {
+            let other = async move |State(api): Shown, headers: HeaderMap| {
+                api.call(route, &headers).answer(Err(Refused::method()))
+            };
+            router.route(route.path(), method.fallback(other))
+        });
+        router.with_state(Arc::new(self))
     }
 
     fn now(&self) -> Timestamp {
@@ -212,65 +229,33 @@ fn name(named: Named) -> String {
     named.map(|Path(name)| name).unwrap_or_default()
 }
 
-fn methods(routed: MethodRouter<Arc<Api>>) -> MethodRouter<Arc<Api>> {
-    routed.fallback(async |State(api): Shown, headers: HeaderMap| {
-        api.call(&headers).answer(Err(Refused::method()))
-    })
-}
-
 async fn unknown(State(api): Shown, headers: HeaderMap) -> Response {
-    api.call(&headers).answer(Err(Refused::path()))
+    api.call(Route::Unknown, &headers).answer(Err(Refused::path()))
 }
 
-async fn ask(State(api): Shown, request: Request) -> Response {
-    let (call, token) = api.admit(request.headers(), Scope::Delete);
-    let answer = match token {
-        Ok(token) => deletions::ask(&api, token, call.id(), request).await,
-        Err(refused) => Err(refused),
-    };
-    call.answer(answer)
+async fn ask(State(api): Shown, head: Parts, body: Body) -> Response {
+    api.serve(Route::Ask, &head.headers, |token, id| deletions::ask(&api, token, id, &head, body)).await
 }
 
 async fn told(State(api): Shown, receipt: Named, head: Parts) -> Response {
-    let (call, token) = api.admit(&head.headers, Scope::Read);
-    let answer = match token {
-        Ok(_) => report::told(&api, &name(receipt), head.uri.query()).await,
-        Err(refused) => Err(refused),
-    };
-    call.answer(answer)
+    let receipt = name(receipt);
+    api.serve(Route::Told, &head.headers, |_, _| report::told(&api, &receipt, head.uri.query())).await
 }
 
 async fn listed(State(api): Shown, head: Parts) -> Response {
-    let (call, token) = api.admit(&head.headers, Scope::Read);
-    let answer = match token {
-        Ok(_) => tombstones::listed(&api, head.uri.query()).await,
-        Err(refused) => Err(refused),
-    };
-    call.answer(answer)
+    api.serve(Route::Tombstones, &head.headers, |_, _| tombstones::listed(&api, head.uri.query())).await
 }
 
 async fn held(State(api): Shown, head: Parts) -> Response {
-    let (call, token) = api.admit(&head.headers, Scope::Read);
-    let answer = match token {
-        Ok(_) => holds::held(&api, head.uri.query()).await,
-        Err(refused) => Err(refused),
-    };
-    call.answer(answer)
+    api.serve(Route::Holds, &head.headers, |_, _| holds::held(&api, head.uri.query())).await
 }
 
-async fn approve(state: Shown, hold: Named, request: Request) -> Response {
-    resolve(state, hold, request, true).await
+async fn approve(State(api): Shown, hold: Named, headers: HeaderMap, body: Body) -> Response {
+    let hold = name(hold);
+    api.serve(Route::Approve, &headers, |token, _| holds::resolve(&api, token, &hold, body, true)).await
 }
 
-async fn reject(state: Shown, hold: Named, request: Request) -> Response {
-    resolve(state, hold, request, false).await
-}
-
-async fn resolve(State(api): Shown, hold: Named, request: Request, approve: bool) -> Response {
-    let (call, token) = api.admit(request.headers(), Scope::Approve);
-    let answer = match token {
-        Ok(token) => holds::resolve(&api, token, &name(hold), request.into_body(), approve).await,
-        Err(refused) => Err(refused),
-    };
-    call.answer(answer)
+async fn reject(State(api): Shown, hold: Named, headers: HeaderMap, body: Body) -> Response {
+    let hold = name(hold);
+    api.serve(Route::Reject, &headers, |token, _| holds::resolve(&api, token, &hold, body, false)).await
 }

@@ -61,54 +61,86 @@ impl Target for Ending {
     }
 }
 
-/// Lets a process end at `moment`, and another one go on; what the journal tells of the listings then.
-async fn told_after_a_crash(target: &str, moment: Moment) -> BTreeSet<String> {
-    let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
-    let numbers = BTreeSet::from([3, 5, 8]);
-    {
-        let parts = parts::open(&home).await;
-        for number in &numbers {
-            parts::hear(&parts, *number).await;
+/// How a batch comes to its target.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Found in the queue.
+    Queue,
+    /// Begun together with the decision, at a target that waits for work.
+    Handover,
+}
+
+const WAYS: [(&str, Way); 4] =
+    [("replica", Way::Queue), ("search", Way::Queue), ("replica", Way::Handover), ("search", Way::Handover)];
+
+const NUMBERS: [u32; 3] = [3, 5, 8];
+
+/// Lets a process end at `moment`.
+async fn crash(home: &Home, target: &str, way: Way, moment: Moment) {
+    let parts = parts::open(home).await;
+    let reached = Arc::new(Notify::new());
+    let inner = parts::target(&parts, target).await;
+    let ending = Arc::new(Ending { inner, moment, reached: reached.clone() });
+    let hear = async || {
+        for number in NUMBERS {
+            parts::hear(&parts, number).await;
         }
-        let (_progress, folded) = watch::channel(parts::release(&parts).await);
-        let reached = Arc::new(Notify::new());
-        let inner = parts::target(&parts, target).await;
-        let ending = Arc::new(Ending { inner, moment, reached: reached.clone() });
-        let applier = tokio::spawn(parts::applier(&parts, ending, folded).run(CancellationToken::new()));
-        reached.notified().await;
-        applier.abort();
-        assert!(applier.await.unwrap_err().is_cancelled());
+    };
+    if matches!(way, Way::Queue) {
+        hear().await;
     }
+    let (progress, folded) = watch::channel(parts::release(&parts).await);
+    let applier = parts::applier(&parts, ending, folded);
+    let handover = applier.handover.clone();
+    let applier = tokio::spawn(applier.run(CancellationToken::new()));
+    let mut pipeline = None;
+    if matches!(way, Way::Handover) {
+        until("the target to wait", async || handover.is_awaited()).await;
+        hear().await;
+        let running = parts::pipeline(&parts, progress, vec![handover]);
+        pipeline = Some(tokio::spawn(running.run(CancellationToken::new())));
+    }
+    reached.notified().await;
+    for task in pipeline.into_iter().map(|it| it.abort_handle()).chain([applier.abort_handle()]) {
+        task.abort();
+    }
+    assert!(applier.await.unwrap_err().is_cancelled());
+}
+
+/// Lets a process end at `moment`, and another one go on; what the journal tells of the listings then.
+async fn told_after_a_crash(target: &str, way: Way, moment: Moment) -> BTreeSet<String> {
+    let home = Home::new(Setup { listings: 20, ..Setup::default() }).await;
+    crash(&home, target, way, moment).await;
     let parts = parts::open(&home).await;
     let (progress, folded) = watch::channel(Progress::default());
     let stop = CancellationToken::new();
     let inner = parts::target(&parts, target).await;
-    let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
+    let pipeline = tokio::spawn(parts::pipeline(&parts, progress, vec![]).run(stop.clone()));
     let applier = tokio::spawn(parts::applier(&parts, inner, folded).run(stop.clone()));
     until("the queue to be empty", async || parts.store.queue(target).await.unwrap().due == 0).await;
     stop.cancel();
     pipeline.await.unwrap().unwrap();
     applier.await.unwrap().unwrap();
 
-    let outcomes = home.journal().outcomes(target);
-    assert_eq!(outcomes.keys().copied().collect::<BTreeSet<_>>(), numbers);
-    assert!(outcomes.values().all(|ends| ends.len() == 1), "{outcomes:?}");
-    outcomes.into_values().flatten().collect()
+    home.journal().assert_every_step_has_its_cause();
+    let ends = home.journal().ends(target);
+    assert_eq!(ends.keys().copied().collect::<Vec<_>>(), NUMBERS);
+    ends.into_values().collect()
 }
 
 #[tokio::test]
 async fn i8_what_a_target_committed_before_the_crash_is_told_as_already_deleted() {
-    for target in ["replica", "search"] {
-        let told = told_after_a_crash(target, Moment::Committed).await;
-        assert_eq!(told, BTreeSet::from(["already_deleted".to_owned()]), "{target}");
+    for (target, way) in WAYS {
+        let told = told_after_a_crash(target, way, Moment::Committed).await;
+        assert_eq!(told, BTreeSet::from(["already_deleted".to_owned()]), "{target}, {way:?}");
     }
 }
 
 #[tokio::test]
 async fn i8_what_no_target_saw_before_the_crash_is_told_as_deleted() {
-    for target in ["replica", "search"] {
-        let told = told_after_a_crash(target, Moment::Noted).await;
-        assert_eq!(told, BTreeSet::from(["deleted".to_owned()]), "{target}");
+    for (target, way) in WAYS {
+        let told = told_after_a_crash(target, way, Moment::Noted).await;
+        assert_eq!(told, BTreeSet::from(["deleted".to_owned()]), "{target}, {way:?}");
     }
 }
 
@@ -159,10 +191,10 @@ async fn i8_a_batch_whose_settlement_was_not_written_is_resumed_even_before_it_i
     accept(&home).await;
     let reached = parts::release(&parts).await;
     progress.send(reached).unwrap();
-    until("the settlement", async || !home.journal().outcomes("replica").is_empty()).await;
+    until("the settlement", async || !home.journal().ends("replica").is_empty()).await;
     stop.cancel();
     applier.await.unwrap().unwrap();
-    assert_eq!(home.journal().outcomes("replica")[&7], ["already_deleted"]);
+    assert_eq!(home.journal().ends("replica")[&7], "already_deleted");
     assert_eq!(batches(&home), 1);
 }
 
@@ -173,11 +205,11 @@ async fn i8_a_stop_while_a_settlement_waits_to_be_folded_begins_no_second_batch(
     let target = parts::target(&parts, "replica").await;
     let applier = tokio::spawn(parts::applier(&parts, target, folded).run(stop.clone()));
 
-    until("the settlement", async || !home.journal().outcomes("replica").is_empty()).await;
+    until("the settlement", async || !home.journal().ends("replica").is_empty()).await;
     until("the wait for folding", async || progress.receiver_count() > RECEIVERS).await;
     stop.cancel();
     applier.await.unwrap().unwrap();
-    assert_eq!(home.journal().outcomes("replica")[&7], ["deleted"]);
+    assert_eq!(home.journal().ends("replica")[&7], "deleted");
     assert_eq!(batches(&home), 1);
 }
 
@@ -195,7 +227,7 @@ async fn i5_a_burst_that_is_folded_in_several_steps_is_decided_on_once() {
     heard.join_all().await;
     let (progress, _folded) = watch::channel(Progress::default());
     let stop = CancellationToken::new();
-    let pipeline = tokio::spawn(parts::pipeline(&parts, progress).run(stop.clone()));
+    let pipeline = tokio::spawn(parts::pipeline(&parts, progress, vec![]).run(stop.clone()));
     until("every task", async || {
         parts.store.queue("replica").await.unwrap().due == u64::from(BURST)
             && parts.store.position().await.unwrap() == parts.store.head().await.unwrap()

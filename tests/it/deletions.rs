@@ -1,5 +1,7 @@
 //! The API for operators' own programs, over the network: every answer, every refusal, and what stays behind.
 
+mod command;
+mod counted;
 mod desk;
 mod idempotency;
 mod listing;

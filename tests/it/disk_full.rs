@@ -111,9 +111,7 @@ async fn i1_a_full_disk_is_answered_with_503_and_mends_itself_when_there_is_room
     journal.assert_every_step_has_its_cause();
     home.assert_gone_exactly(&journal.heard()).await;
     for target in ["replica", "search"] {
-        let outcomes = journal.outcomes(target);
-        let once = outcomes.values().all(|ends| ends.len() == 1 && ends[0] != "not_found");
-        assert!(once, "{target}: {outcomes:?}");
+        journal.assert_settled(target);
     }
     println!("{} acknowledged, {} refused while the disk was full", acknowledged.len(), refused.len());
 }

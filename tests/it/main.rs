@@ -6,6 +6,7 @@
 mod applier;
 mod arrows;
 mod beside;
+mod bodies;
 mod brake;
 mod crash_points;
 mod deletions;

@@ -61,10 +61,7 @@ async fn i1_i8_sigterm_under_load_drains_ends_with_0_and_leaves_nothing_to_tell_
         assert_eq!(journal.heard_at(*seq), [*number]);
     }
     for target in ["replica", "search"] {
-        let outcomes = journal.outcomes(target);
-        assert_eq!(outcomes.keys().copied().collect::<BTreeSet<_>>(), journal.heard());
-        let once = outcomes.values().all(|ends| ends.len() == 1 && ends[0] != "not_found");
-        assert!(once, "{target}: {outcomes:?}");
+        journal.assert_settled(target);
     }
     home.assert_gone_exactly(&journal.heard()).await;
     home.succeed(&["journal", "verify"]);

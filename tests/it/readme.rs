@@ -98,7 +98,7 @@ fn its_fault_plan_can_be_followed() {
     assert_eq!(texts.len(), 1);
     let (one, two, three) = (Faults::default(), Faults::default(), Faults::default());
     let systems = [("repliers", &one), ("leadlex", &two), ("hookbridge", &three)];
-    let outbox = Outbox::new(&[]).unwrap();
+    let outbox = Outbox::new(&[], 1.0).unwrap();
     let systems = systems.map(|(name, faults)| System { name, faults, webhooks: Some(&outbox) });
     Plan::parse(&texts[0].1).unwrap().apply(&systems).unwrap();
 }

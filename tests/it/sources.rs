@@ -1,6 +1,8 @@
 //! Every upstream as it is documented, over HTTP against its simulator: what it says ends where it should.
 
 mod hookbridge;
+mod keeper;
+mod killed;
 mod leadlex;
 mod plan;
 mod pulling;

@@ -22,18 +22,18 @@ use crate::support::memory::Memory;
 use crate::support::mirror;
 use crate::support::rig::{Rig, delivery, listing, notice};
 
-async fn open(folder: &Path) -> SharedStore {
+pub async fn open(folder: &Path) -> SharedStore {
     let options = OpenOptions { daemon: false, queue_max: 8_192 };
     let (store, writer) = SqliteStore::open(&folder.join("state.db"), options).await.unwrap();
     tokio::spawn(writer.run());
     Arc::new(store)
 }
 
-async fn entries(store: &SharedStore) -> Vec<Entry> {
+pub async fn entries(store: &SharedStore) -> Vec<Entry> {
     store.entries(0, u32::MAX, usize::MAX).await.unwrap()
 }
 
-fn heard(text: &str, at: Timestamp) -> Draft {
+pub fn heard(text: &str, at: Timestamp) -> Draft {
     let heard = Heard {
         source: "repliers".into(),
         door: Door::Webhook,
@@ -263,24 +263,6 @@ async fn i2_projections_that_are_lost_or_of_another_journal_are_rebuilt_alike() 
     let store = open(other.path()).await;
     fold::catch_up(&store).await.unwrap();
     assert!(dump(other.path()).await == own, "the foreign projections stayed");
-}
-
-#[tokio::test]
-async fn i10_bodies_are_purged_on_time_and_no_earlier_and_the_chain_still_verifies() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let start = mirror::time("2024-05-16T10:00:00Z");
-    let day = Duration::from_hours(24);
-    for number in 0..10 {
-        store.append(vec![heard(&number.to_string(), start.plus(day * number))]).await.unwrap();
-    }
-    assert_eq!(store.purge_bodies(start, 100).await.unwrap(), 0, "exactly as old as may be");
-    assert_eq!(store.purge_bodies(start.plus(day * 4), 3).await.unwrap(), 3, "no more at a time than asked");
-    assert_eq!(store.purge_bodies(start.plus(day * 4), 3).await.unwrap(), 1);
-    assert_eq!(store.body(4).await.unwrap(), None);
-    assert_eq!(store.body(5).await.unwrap().as_deref(), Some(b"4".as_slice()));
-    let mut verifier = Verifier::default();
-    entries(&store).await.iter().try_for_each(|entry| verifier.follow(entry)).unwrap();
 }
 
 #[tokio::test]

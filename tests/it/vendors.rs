@@ -24,7 +24,7 @@ use expunged::targets::Target;
 use tempfile::TempDir;
 
 use crate::support::mirror::{self, API_KEY};
-use crate::support::rig::{Rig, listing, notice};
+use crate::support::rig::{Rig, listing, notice, until};
 use crate::support::secrets::PHONE_START;
 
 /// A state of its own, and a clock that stands.
@@ -130,12 +130,23 @@ async fn hear(rig: &Rig, keys: &[Key], action: Action) {
     }
 }
 
-/// Hears of deletions, carries them out, and waits until nothing is due.
-async fn deleted(rig: &mut Rig, numbers: &[String]) {
+/// Hears of deletions, and begins to carry them out.
+async fn begin(rig: &mut Rig, numbers: &[String]) {
     hear(rig, &keys(numbers), Action::Delete).await;
     rig.decide().await;
     rig.run();
+}
+
+/// As `begin`, and waits until nothing is due.
+async fn deleted(rig: &mut Rig, numbers: &[String]) {
+    begin(rig, numbers).await;
     rig.quiet_or_waiting().await;
+}
+
+/// Waits until a vendor is called down, and nothing is sent to it.
+async fn left_alone(rig: &Rig, vendor: &str) {
+    let down = Some("0");
+    until("it to be left alone", async || gauge(rig, "target_up", vendor).as_deref() == down).await;
 }
 
 /// What became of a target's tasks, and how many.

@@ -192,13 +192,13 @@ pub(super) fn carried(field: &Field<'_>) -> Option<Secret> {
     }
 }
 
+/// Pairs of a query; a list repeats its name.
 pub(super) fn query(field: &Field<'_>) -> Option<Vec<(String, String)>> {
-    let pairs: Vec<_> = field
-        .entries()?
-        .into_iter()
-        .map(|(name, field)| Some((name.to_owned(), field.text()?.to_owned())))
-        .collect();
-    pairs.into_iter().collect()
+    let named = |(name, field): (&str, Field<'_>)| {
+        field.all(|value| Some((name.to_owned(), value.text()?.to_owned())))
+    };
+    let pairs: Vec<_> = field.entries()?.into_iter().map(named).collect();
+    pairs.into_iter().collect::<Option<Vec<_>>>().map(|pairs| pairs.concat())
 }
 
 /// The feed's own key, or that of the webhooks, unless that one looks at the whole body: a feed has another.

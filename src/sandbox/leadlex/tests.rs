@@ -1,6 +1,6 @@
 //! Shapes as documented, signed deliveries and their retries; all over real connections.
 
-use super::super::delivery::Counts;
+use super::super::delivery::{Counts, scaled};
 use super::super::testing::{Client, Subscriber, clock, noon_less_two, serve};
 use super::super::{Repliers, repliers};
 use super::*;
@@ -93,11 +93,7 @@ async fn after_five_retries_the_event_is_lost() {
 
 #[test]
 fn the_retry_schedule_is_the_documented_one_in_scaled_time() {
-    let seconds = |scale: f64| -> Vec<f64> {
-        let mut settings = LeadLexSettings::documented(Secret::new(""));
-        settings.retry_scale = scale;
-        settings.retries().iter().map(Duration::as_secs_f64).collect()
-    };
+    let seconds = |scale| scaled(&RETRIES, scale).iter().map(Duration::as_secs_f64).collect::<Vec<f64>>();
     assert_eq!(seconds(1.0), [5.0, 30.0, 300.0, 3_600.0, 21_600.0]);
     assert_eq!(seconds(0.5), [2.5, 15.0, 150.0, 1_800.0, 10_800.0]);
     assert_eq!(seconds(f64::NAN), [0.0; 5]);

@@ -3,6 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
+use super::rows::count;
 use crate::domain::{Seq, Timestamp};
 use crate::store::{Entry, Position, StoreError};
 
@@ -14,9 +15,14 @@ const ENTRIES: &str = "SELECT j.seq, j.at, j.kind, j.body, j.hash
     FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before
       FROM (SELECT seq, octet_length(body) AS bytes FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2)) AS s
     CROSS JOIN journal AS j ON j.seq = s.seq WHERE s.before <= ?3";
-const BODY: &str = "SELECT body FROM bodies WHERE seq = ?";
+/// Cut out by the database: a commit may hold the largest bodies there are.
+const BODY: &str = "SELECT substr(bytes,
+      1 + (SELECT coalesce(sum(value), 0) FROM json_each(lengths) WHERE key < ?1 - seq),
+      (SELECT value FROM json_each(lengths) WHERE key = ?1 - seq))
+    FROM (SELECT * FROM bodies WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1)";
 const PURGE: &str =
-    "DELETE FROM bodies WHERE seq IN (SELECT seq FROM bodies WHERE at < ? ORDER BY seq LIMIT ?)";
+    "DELETE FROM bodies WHERE seq IN (SELECT seq FROM bodies WHERE at < ? ORDER BY seq LIMIT ?)
+    RETURNING (SELECT count(value) FROM json_each(lengths))";
 const LEASE: &str = "INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?4)
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
     WHERE leases.holder = excluded.holder OR leases.until <= ?3";
@@ -64,7 +70,9 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
 }
 
 pub async fn body(connection: &mut SqliteConnection, seq: Seq) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(sqlx::query_scalar(BODY).bind(seq).fetch_optional(&mut *connection).await?)
+    let found: Option<Option<Vec<u8>>> =
+        sqlx::query_scalar(BODY).bind(seq).fetch_optional(&mut *connection).await?;
+    Ok(found.flatten())
 }
 
 pub async fn purge_bodies(
@@ -72,8 +80,9 @@ pub async fn purge_bodies(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    let done = sqlx::query(PURGE).bind(before.micros()).bind(limit).execute(&mut *connection).await?;
-    Ok(done.rows_affected())
+    let query = sqlx::query_scalar(PURGE).bind(before.micros()).bind(limit);
+    let removed: Vec<i64> = query.fetch_all(&mut *connection).await?;
+    Ok(removed.into_iter().map(count).sum())
 }
 
 pub async fn lease(

@@ -33,8 +33,10 @@ const READER_CACHE_KIB: &str = "-1024";
 /// Prepared texts of the folding connection: what a step of few entries comes to, in its usual combinations.
 const FOLD_STATEMENTS_KEPT: usize = 256;
 
-const JOURNAL: &[(i64, &str, &str)] =
-    &[(1, "journal", include_str!("../../../migrations/journal/0001_journal.sql"))];
+const JOURNAL: &[(i64, &str, &str)] = &[
+    (1, "journal", include_str!("../../../migrations/journal/0001_journal.sql")),
+    (2, "bodies by commit", include_str!("../../../migrations/journal/0002_bodies_by_commit.sql")),
+];
 const PROJECTIONS: &[(i64, &str, &str)] =
     &[(1, "projections", include_str!("../../../migrations/projections/0001_projections.sql"))];
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::mpsc::error::TrySendError;
@@ -39,11 +40,26 @@ const ROLLBACK: &str = "ROLLBACK";
 
 type Answer = oneshot::Sender<Result<Vec<Seq>, StoreError>>;
 
-/// One request's drafts, and where the answer goes.
+/// One request's entries, and where the answer goes.
 #[derive(Debug)]
 pub struct Append {
-    drafts: Vec<Draft>,
+    contents: Vec<Content>,
     answer: Answer,
+}
+
+/// An entry that lacks nothing but its place in the chain.
+#[derive(Debug)]
+struct Content {
+    at: Timestamp,
+    kind: &'static str,
+    body: Arc<str>,
+    raw: Option<Bytes>,
+}
+
+impl From<Draft> for Content {
+    fn from(Draft { at, event, body: raw }: Draft) -> Self {
+        Self { at, kind: event.kind(), body: event.encode().into(), raw }
+    }
 }
 
 /// Writes what `append` hands in, until all stores are gone.
@@ -102,7 +118,9 @@ pub(super) async fn flush(appends: &mpsc::Sender<Append>) -> Result<(), StoreErr
 
 async fn hand_in(appends: &mpsc::Sender<Append>, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
     let (answer, answered) = oneshot::channel();
-    appends.try_send(Append { drafts, answer }).map_err(|error| match error {
+    // Written out here, by each request for itself: all others wait for what the writer does.
+    let contents = drafts.into_iter().map(Content::from).collect();
+    appends.try_send(Append { contents, answer }).map_err(|error| match error {
         TrySendError::Full(_) => StoreError::Busy,
         TrySendError::Closed(_) => stopped(),
     })?;
@@ -152,7 +170,7 @@ impl Writer {
     }
 
     async fn commit(&mut self, requests: &mut Vec<Append>) {
-        if requests.iter().all(|request| request.drafts.is_empty()) {
+        if requests.iter().all(|request| request.contents.is_empty()) {
             // The last row brings the commit along: without one, a transaction would stay open. That nothing was
             // to be written says nothing of whether it could be.
             if *self.health.borrow() != Health::Writable {
@@ -169,8 +187,8 @@ impl Writer {
         match result {
             Ok((first, bytes)) => {
                 let mut next = first;
-                for Append { drafts, answer } in requests.drain(..) {
-                    let seqs = drafts.iter().map(|_| {
+                for Append { contents, answer } in requests.drain(..) {
+                    let seqs = contents.iter().map(|_| {
                         next += 1;
                         next - 1
                     });
@@ -221,7 +239,7 @@ impl Writer {
         if let Some(head) = self.head {
             let rows = rows(head, requests);
             match insert(self.connection().await?, &rows, true).await {
-                Ok(()) => return Ok(self.wrote(head, rows)),
+                Ok(()) => return Ok(self.wrote(head, &rows)),
                 // Another process has appended since: the chain goes on from there.
                 Err(error) if is_taken(&error) => {}
                 Err(error) => return Err(error.into()),
@@ -233,14 +251,14 @@ impl Writer {
         let head = journal::head(connection).await?;
         let rows = rows(head, requests);
         insert(connection, &rows, false).await?;
-        Ok(self.wrote(head, rows))
+        Ok(self.wrote(head, &rows))
     }
 
     /// Notes what is durable now.
-    fn wrote(&mut self, before: Position, rows: Vec<Row>) -> (Seq, u64) {
+    fn wrote(&mut self, before: Position, rows: &[Row<'_>]) -> (Seq, u64) {
         self.head = rows.last().map(|row| Position { seq: row.seq, hash: row.hash });
         let bytes = rows.iter().map(Row::bytes).sum();
-        self.tail.extend(rows.into_iter().map(Row::entry));
+        self.tail.extend(rows.iter().map(Row::entry));
         (before.seq + 1, bytes)
     }
 
@@ -264,60 +282,73 @@ impl Writer {
     }
 }
 
-struct Row {
+struct Row<'r> {
     seq: Seq,
-    at: i64,
-    kind: &'static str,
-    body: Arc<str>,
     hash: [u8; 32],
-    raw: Option<bytes::Bytes>,
+    content: &'r Content,
 }
 
-impl Row {
+impl Row<'_> {
     fn bytes(&self) -> u64 {
-        (self.body.len() + self.raw.as_ref().map_or(0, bytes::Bytes::len)) as u64
+        (self.content.body.len() + self.content.raw.as_ref().map_or(0, Bytes::len)) as u64
     }
 
-    fn entry(self) -> Entry {
-        let Self { seq, at, kind, body, hash, .. } = self;
-        Entry { seq, at: Timestamp::from_micros(at), kind: kind.to_owned(), body, hash }
+    fn entry(&self) -> Entry {
+        let Content { at, kind, body, .. } = self.content;
+        Entry { seq: self.seq, at: *at, kind: (*kind).to_owned(), body: Arc::clone(body), hash: self.hash }
     }
 }
 
-fn rows(head: Position, requests: &[Append]) -> Vec<Row> {
+fn rows(head: Position, requests: &[Append]) -> Vec<Row<'_>> {
     let Position { mut seq, mut hash } = head;
-    let drafts = requests.iter().flat_map(|request| &request.drafts);
-    drafts
-        .map(|Draft { at, event, body: raw }| {
+    let contents = requests.iter().flat_map(|request| &request.contents);
+    contents
+        .map(|content| {
             seq += 1;
-            let (kind, body) = (event.kind(), event.encode());
-            hash = chain::hash(&hash, seq, *at, kind, &body);
-            Row { seq, at: at.micros(), kind, body: body.into(), hash, raw: raw.clone() }
+            hash = chain::hash(&hash, seq, content.at, content.kind, &content.body);
+            Row { seq, hash, content }
         })
         .collect()
 }
 
 /// Writes the rows in one transaction, with as few trips to the connection's thread as their number allows:
 /// each costs as much as the rows of several requests.
-async fn insert(connection: &mut SqliteConnection, rows: &[Row], begins: bool) -> Result<(), sqlx::Error> {
+async fn insert(
+    connection: &mut SqliteConnection,
+    rows: &[Row<'_>],
+    begins: bool,
+) -> Result<(), sqlx::Error> {
     let mut groups = rows.chunks(STATEMENT_ROWS_MAX).peekable();
     let mut begins = begins;
     while let Some(group) = groups.next() {
-        let text = insert_text(group, begins, groups.peek().is_none());
+        let packed = pack(group);
+        let text = insert_text(group.len(), packed.is_some(), begins, groups.peek().is_none());
         begins = false;
         let mut query = sqlx::query(AssertSqlSafe(text));
-        for row in group {
-            query = query.bind(row.seq).bind(row.at).bind(row.kind).bind(row.body.clone());
-            query = query.bind(row.hash.to_vec());
+        for Row { seq, hash, content } in group {
+            query = query.bind(seq).bind(content.at.micros()).bind(content.kind);
+            query = query.bind(Arc::clone(&content.body)).bind(hash.to_vec());
         }
-        for row in group {
-            if let Some(raw) = &row.raw {
-                query = query.bind(row.seq).bind(row.at).bind(raw.to_vec());
-            }
+        if let (Some((lengths, bytes)), Some(first), Some(last)) = (packed, group.first(), group.last()) {
+            query = query.bind(first.seq).bind(last.content.at.micros()).bind(lengths).bind(bytes);
         }
         query.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// The raw bodies of a group, end to end, and how long each is; `None` if there are none.
+fn pack(group: &[Row<'_>]) -> Option<(String, Vec<u8>)> {
+    let raws = || group.iter().map(|row| row.content.raw.as_ref());
+    raws().flatten().next()?;
+    let lengths = serde_json::Value::from_iter(raws().map(|raw| raw.map(Bytes::len)));
+    Some((
+        lengths.to_string(),
+        raws().flatten().fold(vec![], |mut bytes, raw| {
+            bytes.extend_from_slice(raw);
+            bytes
+        }),
+    ))
 }
 
 /// Whether an entry of the same number is there already.
@@ -327,17 +358,11 @@ fn is_taken(error: &sqlx::Error) -> bool {
 
 /// One text for all rows of a group and the raw bodies that they have. There are as many texts as sizes, and
 /// the connection keeps them prepared.
-fn insert_text(group: &[Row], begins: bool, commits: bool) -> String {
+fn insert_text(rows: usize, packed: bool, begins: bool, commits: bool) -> String {
     let begin = if begins { "BEGIN IMMEDIATE; " } else { "" };
-    let entries = vec!["(?, ?, ?, ?, ?)"; group.len()].join(", ");
-    let mut text = format!("{begin}INSERT INTO journal (seq, at, kind, body, hash) VALUES {entries}");
-    let bodies = group.iter().filter(|row| row.raw.is_some()).count();
-    if bodies > 0 {
-        text.push_str("; INSERT INTO bodies (seq, at, body) VALUES ");
-        text.push_str(&vec!["(?, ?, ?)"; bodies].join(", "));
-    }
-    if commits {
-        text.push_str("; COMMIT");
-    }
-    text
+    let entries = vec!["(?, ?, ?, ?, ?)"; rows].join(", ");
+    let bodies =
+        if packed { "; INSERT INTO bodies (seq, at, lengths, bytes) VALUES (?, ?, ?, ?)" } else { "" };
+    let commit = if commits { "; COMMIT" } else { "" };
+    format!("{begin}INSERT INTO journal (seq, at, kind, body, hash) VALUES {entries}{bodies}{commit}")
 }

@@ -32,16 +32,21 @@ labels! {
     OfEntity { entity: String }
     AtListener { listener: &'static str }
     RequestLabels { listener: &'static str, reason: &'static str }
+    OfRoute { route: &'static str }
+    CallLabels { route: &'static str, status: &'static str }
+    CodeLabels { code: &'static str }
 }
 
 /// A gauge of seconds or of a share.
 type Fraction = Gauge<f64, AtomicU64>;
-type Histograms = Family<OfTarget, Histogram, fn() -> Histogram>;
+type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// From a local SSD's fsync to the patience of the least patient sender, seconds.
 const ACKNOWLEDGE: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// From one row to the largest batch under contention, seconds.
 const BATCH: [f64; 11] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
+/// From a look at our own state to the longest wait for outcomes, and an upload beyond it, seconds.
+const CALL: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0];
 /// 1 ms to one hour: our own part of the way.
 const ACKNOWLEDGED_TO_GONE: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0];
@@ -60,10 +65,10 @@ pub(super) struct Families {
     pub(super) queue_oldest: Family<OfTarget, Fraction>,
     pub(super) outcomes: Family<OutcomeLabels, Counter>,
     pub(super) rows_removed: Family<RowLabels, Counter>,
-    pub(super) upstream_to_gone: Histograms,
-    pub(super) acknowledged_to_gone: Histograms,
+    pub(super) upstream_to_gone: Histograms<OfTarget>,
+    pub(super) acknowledged_to_gone: Histograms<OfTarget>,
     pub(super) batches: Family<ResultAtTarget, Counter>,
-    pub(super) batch_seconds: Histograms,
+    pub(super) batch_seconds: Histograms<OfTarget>,
     pub(super) target_up: Family<OfTarget, Gauge>,
     pub(super) quota_left: Family<OfTarget, Gauge>,
     pub(super) runs: Family<ResultOfSource, Counter>,
@@ -76,6 +81,9 @@ pub(super) struct Families {
     pub(super) connections: Family<AtListener, Gauge>,
     pub(super) connections_refused: Family<AtListener, Counter>,
     pub(super) requests_refused: Family<RequestLabels, Counter>,
+    pub(super) api_requests: Family<CallLabels, Counter>,
+    pub(super) api_seconds: Histograms<OfRoute>,
+    pub(super) api_refused: Family<CodeLabels, Counter>,
 }
 
 impl Families {
@@ -142,6 +150,14 @@ impl Families {
             connections: add(registry, "connections", "Open connections"),
             connections_refused: add(registry, "connections_refused", "Connections over the limit, closed"),
             requests_refused: add(registry, "requests_refused", "Requests that broke a limit, by reason"),
+            api_requests: add(registry, "api_requests", "Requests of the operators' API answered, by status"),
+            api_seconds: histograms(
+                registry,
+                "api_seconds",
+                "From the head of a request of the operators' API to its answer, waiting for outcomes included",
+                || Histogram::new(CALL),
+            ),
+            api_refused: add(registry, "api_refused", "Requests of the operators' API refused, by code"),
         }
     }
 }
@@ -150,7 +166,11 @@ fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &
     put(registry, name, help, M::default())
 }
 
-fn histograms(registry: &mut Registry, name: &str, help: &str, new: fn() -> Histogram) -> Histograms {
+fn histograms<L>(registry: &mut Registry, name: &str, help: &str, new: fn() -> Histogram) -> Histograms<L>
+where
+    Histograms<L>: Metric + Clone,
+    L: Clone + std::hash::Hash + Eq,
+{
     put(registry, name, help, Family::new_with_constructor(new))
 }
 

@@ -30,6 +30,8 @@ fn every_sample_has_help_and_type_and_the_text_ends_as_open_metrics_wants() {
     let metrics = metrics();
     metrics.acknowledged(Duration::from_millis(3));
     metrics.secret_used("repliers", 1, Timestamp::from_seconds(1_700_000_000));
+    metrics.api_route("/api/v1/holds");
+    metrics.api_refused("no_ids");
     let text = metrics.render();
     let described = |word: &str| -> BTreeSet<String> {
         text.lines().filter_map(|line| Some(line.strip_prefix(word)?.split(' ').next()?.to_owned())).collect()
@@ -103,6 +105,30 @@ fn counts_add_up_and_gauges_hold_the_last_value() {
     expect(r#"expunged_upstream_to_gone_seconds_bucket{le="604800.0",target="replica"}"#, 1.0);
     expect(r#"expunged_run_missed_by_webhooks_ratio{source="repliers"}"#, 0.25);
     expect("expunged_journal_unavailable", 1.0);
+}
+
+#[test]
+fn a_route_stands_at_zero_and_counts_its_answers_by_class() {
+    let metrics = metrics();
+    let route = "/api/v1/deletions/{receipt}";
+    let series = |class: &str| format!("expunged_api_requests_total{{route=\"{route}\",status=\"{class}\"}}");
+    let took = format!("expunged_api_seconds_count{{route=\"{route}\"}}");
+    metrics.api_route(route);
+    let before = samples(&metrics);
+    for series in [series("2xx"), series("4xx"), series("5xx"), took.clone()] {
+        assert_eq!(before.get(&series), Some(&0.0), "{series}");
+    }
+    for status in [200, 202, 400, 404, 429, 499, 500, 503] {
+        metrics.api_request(route, status, Duration::from_millis(20));
+    }
+    metrics.api_refused("rate_limited");
+    let after = samples(&metrics);
+    for (series, value) in [(series("2xx"), 2.0), (series("4xx"), 4.0), (series("5xx"), 2.0), (took, 8.0)] {
+        assert_eq!(after.get(&series), Some(&value), "{series}");
+    }
+    assert_eq!(after.get(r#"expunged_api_refused_total{code="rate_limited"}"#), Some(&1.0));
+    let bucket = |le: &str| format!("expunged_api_seconds_bucket{{le=\"{le}\",route=\"{route}\"}}");
+    assert_eq!((after.get(&bucket("0.01")), after.get(&bucket("0.025"))), (Some(&0.0), Some(&8.0)));
 }
 
 #[test]

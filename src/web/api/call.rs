@@ -1,12 +1,15 @@
-//! One call from its headers to the headers of its answer: its id, its token, and what the token may.
+//! One call from its headers to the headers of its answer: its id, its token, and what the token may. Counted
+//! when it is answered.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Api;
 use super::rate::Allowance;
 use super::refused::Refused;
+use super::route::Route;
 use crate::config::{Scope, Token};
 use crate::domain::Seq;
 use crate::web::hooks::json;
@@ -20,7 +23,10 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// A call, as far as its headers say.
-pub struct Call {
+pub struct Call<'a> {
+    api: &'a Api,
+    route: Route,
+    began: Instant,
     id: String,
     allowance: Option<Allowance>,
 }
@@ -46,20 +52,32 @@ impl Answer {
 }
 
 impl Api {
-    pub fn call(&self, headers: &HeaderMap) -> Call {
+    pub fn call(&self, route: Route, headers: &HeaderMap) -> Call<'_> {
         let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| plain(id));
         let id = given.map_or_else(|| format!("{}.{}", self.name, self.number()), ToOwned::to_owned);
-        Call { id, allowance: None }
+        Call { api: self, route, began: Instant::now(), id, allowance: None }
     }
 
-    /// Whose call it is, if its token allows `scope` and has not used up its minute.
-    pub fn admit(&self, headers: &HeaderMap, scope: Scope) -> (Call, Result<&Token, Refused>) {
-        let mut call = self.call(headers);
-        let admitted = self.token(headers, scope, &mut call);
-        (call, admitted)
+    /// Carries a call out if its token may that and has not used up its minute. `work` gets the token and the
+    /// call's id.
+    pub async fn serve<'a, Work>(
+        &'a self,
+        route: Route,
+        headers: &HeaderMap,
+        work: impl FnOnce(&'a Token, String) -> Work,
+    ) -> Response
+    where
+        Work: Future<Output = Result<Answer, Refused>>,
+    {
+        let mut call = self.call(route, headers);
+        let answer = match self.token(headers, route.scope(), &mut call) {
+            Ok(token) => work(token, call.id.clone()).await,
+            Err(refused) => Err(refused),
+        };
+        call.answer(answer)
     }
 
-    fn token(&self, headers: &HeaderMap, scope: Scope, call: &mut Call) -> Result<&Token, Refused> {
+    fn token(&self, headers: &HeaderMap, scope: Scope, call: &mut Call<'_>) -> Result<&Token, Refused> {
         if self.keyring.is_empty() {
             let message =
                 "no token is configured, so this API is closed: make one with `expunged token NAME`";
@@ -85,11 +103,7 @@ impl Api {
     }
 }
 
-impl Call {
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
+impl Call<'_> {
     pub fn answer(self, answer: Result<Answer, Refused>) -> Response {
         let mut response = match answer {
             Ok(Answer { status, text, receipt, replayed }) => {
@@ -103,8 +117,12 @@ impl Call {
                 }
                 response
             }
-            Err(refused) => refused.answer(&self.id),
+            Err(refused) => {
+                self.api.metrics.api_refused(refused.code);
+                refused.answer(&self.id)
+            }
         };
+        self.api.metrics.api_request(self.route.path(), response.status().as_u16(), self.began.elapsed());
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::try_from(self.id) {
             headers.insert(REQUEST_ID, id);

@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -73,10 +72,15 @@ enum Done {
     Known(Taken),
 }
 
-pub async fn ask(api: &Api, token: &Token, request_id: &str, request: Request) -> Result<Answer, Refused> {
-    let (head, body) = request.into_parts();
+pub async fn ask(
+    api: &Api,
+    token: &Token,
+    request_id: String,
+    head: &Parts,
+    body: Body,
+) -> Result<Answer, Refused> {
     let format = format(&head.headers)?;
-    let caller = Caller { token, request_id, key: idempotency_key(&head.headers)? };
+    let caller = Caller { token, request_id: &request_id, key: idempotency_key(&head.headers)? };
     let known: &[&str] =
         if format == Format::List { &["wait"] } else { &["entity", "by", "reason", "dry_run", "wait"] };
     let query = Query::parse(head.uri.query(), known)?;

@@ -11,7 +11,7 @@ use super::ids::Item;
 use super::record::Ask;
 use super::refused::Refused;
 use crate::domain::{Action, Key, Outcome, event::Refusal};
-use crate::targets::{Effect, Foreseen, Removal};
+use crate::targets::{Foreseen, Removal};
 
 #[derive(Serialize)]
 struct Preview<'a> {
@@ -19,7 +19,7 @@ struct Preview<'a> {
     entity: &'a str,
     received: usize,
     /// Rows that would go, by target and table; a record that was named twice counts once.
-    rows: BTreeMap<&'a str, BTreeMap<String, u64>>,
+    rows: BTreeMap<&'a str, BTreeMap<&'a str, u64>>,
     results: Vec<Told<'a>>,
 }
 
@@ -87,34 +87,13 @@ pub async fn foresee(api: &Api, ask: &Ask, items: Vec<Item>) -> Result<Answer, R
         }
     };
     let results = keys.into_iter().map(told).collect();
-    let rows = by_target.iter().map(|(name, all)| (*name, sums(all))).collect();
+    let rows = by_target.iter().map(|(name, all)| (*name, Foreseen::rows(all))).collect();
     let preview = Preview { dry_run: true, entity: ask.entity.as_str(), received, rows, results };
     Ok(Answer::new(StatusCode::OK, &preview))
 }
 
-fn sums(all: &[Foreseen]) -> BTreeMap<String, u64> {
-    let mut sums = BTreeMap::new();
-    for (table, rows) in all.iter().flat_map(|foreseen| &foreseen.tables) {
-        *sums.entry(table.clone()).or_default() += rows;
-    }
-    sums
-}
-
 fn at_target<'a>(target: &'a str, foreseen: &Foreseen) -> AtTarget<'a> {
-    let (outcome, said) = match &foreseen.effect {
-        Effect::Removed { .. } => (Outcome::Deleted, None),
-        Effect::Deactivated => (Outcome::Deactivated, None),
-        Effect::Absent => (Outcome::NotFound, None),
-        Effect::Newer => (Outcome::Superseded, None),
-        Effect::Gone => (Outcome::AlreadyDeleted, None),
-        Effect::Failed(failure) => (Outcome::Failed, Some((failure.code, failure.message.clone()))),
-        Effect::Unproven(unproven) => (Outcome::Failed, Some((unproven.code, unproven.message.clone()))),
-        Effect::Waits(wait) => (Outcome::Failed, Some(("waits", wait.reason.clone()))),
-        Effect::Unfit(reason) => (Outcome::Failed, Some(("target_unfit", reason.clone()))),
-    };
-    // A record that stays has its rows counted too, and loses none.
-    let goes = outcome == Outcome::Deleted;
-    let rows = if goes { foreseen.tables.clone() } else { Vec::new() };
+    let (outcome, said) = foreseen.told();
     let (code, message) = said.unzip();
-    AtTarget { target, outcome, rows, code, message }
+    AtTarget { target, outcome, rows: foreseen.tables.clone(), code, message }
 }

@@ -211,11 +211,8 @@ async fn a_hundred_thousand_lines_and_one_endless_one_are_taken_in_bounded_memor
     assert_eq!((&body["faults"][0]["n"], &body["refused"]), (&json!(51_001), &json!(1)));
 
     let client = plain_client().unwrap();
-    let url = format!(
-        "http://{}/api/v1/deletions/{}?limit=1&wait=20s",
-        to.admin,
-        body["receipt"].as_str().unwrap()
-    );
+    let url =
+        format!("http://{}/api/v1/deletions/{}?limit=1&wait=5s", to.admin, body["receipt"].as_str().unwrap());
     until("all of it is settled", async || {
         let answer = client.get(&url).bearer_auth(WRITER).send().await.unwrap();
         serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap()["settled"] == true

@@ -14,6 +14,14 @@ use super::{Daemon, folder};
 use crate::support::mirror::{self, HOOK_SECRET, LEADLEX_SECRET, OLD_HOOK_SECRET, replica, texts};
 use crate::support::secrets::{FORGED, OTHER_API_KEY};
 
+/// What a source needs beside its secrets.
+pub const SENDER: &str = r#"
+preset = "hookbridge"
+entity = "deal"
+payload = { event = "/type", key = ["/data/id"], deleted_at = "/timestamp" }
+events = { "deal.deleted" = "delete" }
+"#;
+
 fn config(folder: &Path) -> Config {
     let folder = folder.display();
     let text = format!(
@@ -21,11 +29,8 @@ fn config(folder: &Path) -> Config {
 server = {{ hooks = "127.0.0.1:0", admin = "127.0.0.1:0" }}
 state = {{ url = "sqlite://{folder}/state.db" }}
 [sources.hookbridge]
-preset = "hookbridge"
-entity = "deal"
 secret = [{{ env = "REPLIERS_SECRET" }}, {{ env = "REPLIERS_OLD_SECRET" }}]
-payload = {{ event = "/type", key = ["/data/id"], deleted_at = "/timestamp" }}
-events = {{ "deal.deleted" = "delete" }}
+{SENDER}
 [targets.replica]
 kind = "sql"
 url = {{ env = "REPLICA_URL" }}
@@ -35,7 +40,7 @@ entities.deal = {{ table = "deals", key = ["id"] }}
     mirror::parsed(&text, &format!("sqlite://{folder}/replica.db"))
 }
 
-fn deletion(deal: &str) -> String {
+pub fn deletion(deal: &str) -> String {
     format!(r#"{{"type":"deal.deleted","timestamp":"2024-05-16T09:59:00Z","data":{{"id":"{deal}"}}}}"#)
 }
 

@@ -30,7 +30,8 @@ CREATE INDEX tasks_of ON tasks (deal_id);
 CREATE TABLE documents (id INTEGER PRIMARY KEY, deal_id TEXT);
 CREATE INDEX documents_of ON documents (deal_id);";
 
-async fn seed(folder: &Path, deals: &[String]) {
+/// Makes them and what hangs on them in the replica of a folder.
+pub async fn seed(folder: &Path, deals: &[String]) {
     let mut replica = replica(folder).await;
     sqlx::raw_sql(SCHEMA).execute(&mut replica).await.unwrap();
     let deals = serde_json::to_string(deals).unwrap();
@@ -46,6 +47,18 @@ async fn seed(folder: &Path, deals: &[String]) {
 }
 
 /// Activities, notes and tasks stay and lose their deal; documents stay as they are.
+pub const DEALS: &str = r#"
+[targets.replica.entities.deal]
+table = "deals"
+key = ["id"]
+children = [
+  { table = "activities", column = "deal_id", references = "id", on_delete = "nullify" },
+  { table = "notes", column = "deal_id", references = "id", on_delete = "nullify" },
+  { table = "tasks", column = "deal_id", references = "id", on_delete = "nullify" },
+  { table = "documents", column = "deal_id", references = "id", on_delete = "keep" },
+]
+"#;
+
 pub fn config(folder: &Path, more: &str) -> Config {
     let folder = folder.display();
     let text = format!(
@@ -60,21 +73,12 @@ secret = {{ env = "LEADLEX_SECRET" }}
 [targets.replica]
 kind = "sql"
 url = {{ env = "REPLICA_URL" }}
-[targets.replica.entities.deal]
-table = "deals"
-key = ["id"]
-children = [
-  {{ table = "activities", column = "deal_id", references = "id", on_delete = "nullify" }},
-  {{ table = "notes", column = "deal_id", references = "id", on_delete = "nullify" }},
-  {{ table = "tasks", column = "deal_id", references = "id", on_delete = "nullify" }},
-  {{ table = "documents", column = "deal_id", references = "id", on_delete = "keep" }},
-]
-"#
+{DEALS}"#
     );
     mirror::parsed(&text, &format!("sqlite://{folder}/replica.db"))
 }
 
-fn deals(count: usize) -> Vec<String> {
+pub fn deals(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("deal_{number:04}")).collect()
 }
 
@@ -89,7 +93,7 @@ fn upstream(daemon: &Daemon, deals: &[String]) -> Arc<LeadLex> {
     upstream
 }
 
-async fn count(folder: &Path, query: &str) -> i64 {
+pub async fn count(folder: &Path, query: &str) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned()))
         .fetch_one(&mut replica(folder).await)
         .await

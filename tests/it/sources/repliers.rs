@@ -113,3 +113,27 @@ async fn i4_a_record_that_leaves_the_feed_between_two_pages_hides_no_other() {
     let keys: BTreeSet<String> = heard.map(|notice| notice.key.to_string()).collect();
     assert_eq!(keys.len(), LISTINGS as usize, "the one that left was read before it did");
 }
+
+#[tokio::test]
+async fn the_feed_is_read_of_all_boards_or_of_those_that_are_named() {
+    for (named, boards) in
+        [("", vec!["2", "3", "4"]), ("feed.query.boardId = [\"2\", \"4\"]", vec!["2", "4"])]
+    {
+        let folder = folder();
+        mirror::seed(folder.path(), &[], &[]).await;
+        let (upstream, address) = mirror::repliers(mirror::clock()).await;
+        for board in 2..=4 {
+            let key = ListingKey::new(board, "W1");
+            upstream.list_silently(&key, time("2024-05-01T00:00:00Z"));
+            upstream.delete(&key, time("2024-05-15T10:00:00Z"));
+        }
+        let config = mirror::config(folder.path(), &address, "", named);
+        let source = config.sources.iter().find(|source| source.name == "repliers").unwrap().clone();
+        let rig = Rig::open(config, mirror::clock()).await;
+        rig.parts.reconciler().run(&source, None, &|_, _| {}).await.unwrap();
+        let heard = heard(&*rig.parts.store).await.into_iter().flat_map(|heard| heard.notices);
+        let keys: BTreeSet<Vec<String>> = heard.map(|notice| notice.key.parts().to_vec()).collect();
+        let expected = boards.iter().map(|board| vec![(*board).to_owned(), "W1".to_owned()]);
+        assert_eq!(keys, expected.collect::<BTreeSet<_>>());
+    }
+}

@@ -206,3 +206,17 @@ async fn a_command_that_dies_leaves_a_door_that_its_successor_finds_shut_by_a_cl
     assert!(done, "{said}");
     daemon.kill();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_kept_is_not_overwritten_while_the_door_is_open_still() {
+    let scene = Scene::new().await;
+    let mut daemon = scene.home.serve();
+    let to = daemon.listening().await;
+    Vault::beside(&scene.home.journal_file()).expect("repliers", EVENT, SystemClock.now()).unwrap();
+    let known = (200, Some(OFFERED.to_owned()));
+    assert_eq!(offer(&to, EVENT, OFFERED).await, known);
+    assert_eq!(offer(&to, EVENT, FORGED).await, (401, None));
+    assert_eq!(offer(&to, EVENT, OFFERED).await, known, "an upstream may say it again");
+    assert_eq!(std::fs::read_to_string(scene.vault("listing.deleted.secret")).unwrap(), OFFERED);
+    daemon.kill();
+}

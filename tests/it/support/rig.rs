@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expunged::app::{Parts, pipeline::Pipeline};
-use expunged::applier::Applier;
+use expunged::applier::{Applier, Handover};
 use expunged::brake::Brake;
 use expunged::clock::SharedClock;
 use expunged::config::Config;
@@ -94,16 +94,20 @@ impl Rig {
     /// Starts the loops.
     pub fn run(&mut self) {
         let (progress, folded) = watch::channel(Progress::default());
+        let handovers: Vec<_> =
+            self.targets.iter().map(|target| Handover::new(target.clone(), &self.parts.holder)).collect();
         let pipeline = Pipeline {
             store: self.parts.store.clone(),
             bell: self.parts.bell.clone(),
             brake: self.brake(),
+            clock: self.parts.clock.clone(),
+            handovers: handovers.clone(),
             progress,
             metrics: self.parts.metrics.clone(),
         };
         let stop = self.stop.clone();
         self.tasks.spawn(async move { pipeline.run(stop).await.unwrap() });
-        for target in &self.targets {
+        for (target, handover) in self.targets.iter().zip(handovers) {
             let applier = Applier {
                 target: target.clone(),
                 store: self.parts.store.clone(),
@@ -113,6 +117,7 @@ impl Rig {
                 dice: Arc::new(|| 0.0),
                 metrics: self.parts.metrics.clone(),
                 folded: folded.clone(),
+                handover,
                 holder: self.parts.holder.clone(),
             };
             let stop = self.stop.clone();

@@ -28,6 +28,8 @@ pub const HASTY: &str = "expunged_the-token-that-is-slowed-down";
 
 /// What the program's own sandbox takes, and makes up.
 pub const SANDBOX_HOOK_SECRET: &str = "sandbox-hook-secret";
+pub const SANDBOX_LEADLEX_SECRET: &str = "sandbox-leadlex-secret";
+pub const SANDBOX_HOOKBRIDGE_SECRET: &str = "sandbox-hookbridge-secret";
 pub const SANDBOX_API_KEY: &str = "sandbox-api-key";
 const SANDBOX_TOKEN: &str = "sandbox-token-";
 
@@ -56,8 +58,8 @@ const ALL: [(&str, &str); 22] = [
     ("PHONE_START", PHONE_START),
     // Without its plus sign, which may be escaped.
     ("PHONE", "4915112345678"),
-    ("the sandbox's secret for LeadLex", "sandbox-leadlex-secret"),
-    ("the sandbox's secret for HookBridge", "sandbox-hookbridge-secret"),
+    ("SANDBOX_LEADLEX_SECRET", SANDBOX_LEADLEX_SECRET),
+    ("SANDBOX_HOOKBRIDGE_SECRET", SANDBOX_HOOKBRIDGE_SECRET),
     ("the demo's secret for Repliers", "demo-hook-secret"),
     ("the demo's secret for LeadLex", "demo-leadlex-secret"),
     ("the demo's API key", "demo-api-key"),

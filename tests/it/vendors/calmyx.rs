@@ -1,20 +1,25 @@
 //! Calmyx: a count instead of outcomes, and a quota of deletions that never comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use expunged::clock::SystemClock;
 use expunged::config::Secret;
 use expunged::domain::{Action, Event};
 use expunged::sandbox::calmyx::CalmyxSettings;
-use expunged::sandbox::{Fault, Simulator as _};
+use expunged::sandbox::{Calmyx, Fault, Simulator as _};
+use expunged::sources::http::plain_client;
 use expunged::store::Entry;
 use expunged::targets::Severity;
 
 use super::{
-    API_KEY, BY_NUMBER, World, calmyx_at, code, counts, deleted, gauge, hear, keys, numbers, outcomes, task,
-    vendor,
+    API_KEY, BY_NUMBER, World, begin, calmyx_at, code, counts, crash, deleted, gauge, hear, keys, left_alone,
+    numbers, outcomes, task, vendor,
 };
+use crate::support::crash::settled;
+use crate::support::mirror::serve;
 use crate::support::rig::{Rig, until};
-use crate::support::secrets::OTHER_API_KEY;
+use crate::support::secrets::{BOARD_SECRET, OTHER_API_KEY};
 
 /// A plan for five times that many deletions.
 fn plan(deletions: u32) -> CalmyxSettings {
@@ -152,6 +157,27 @@ async fn a_batch_that_the_quota_refuses_after_all_is_cut_to_what_is_left_whateve
     }
 }
 
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_an_error_in_the_log_and_names_its_reason_in_status() {
+    let settings = CalmyxSettings::documented(Secret::new(BOARD_SECRET), 10);
+    let calmyx = Calmyx::new(settings, Arc::new(SystemClock));
+    for number in 1..=5 {
+        calmyx.add(&crash::id(number));
+    }
+    let base = serve(vec![calmyx.clone()]).await;
+    let home = crash::home_with(crash::target("calmyx", &base, BY_NUMBER)).await;
+    let mut daemon = home.serve();
+    crash::hear(&mut daemon, &[1, 2, 3, 4, 5]).await;
+    let line = daemon.told("the vendor's quota of deletions is used up: parked").await;
+    assert!(line.contains(r#""level":"ERROR""#) && line.contains(r#""records":3"#), "{line}");
+    let to = daemon.listening().await;
+    settled(&plain_client().unwrap(), &daemon, &to).await;
+    let status = home.succeed(&["status"]);
+    assert!(status.contains("calmyx: 0 due, 3 parked; 2 deleted"), "{status}");
+    assert!(status.contains("(quota_exhausted)"), "{status}");
+    daemon.kill();
+}
+
 /// How many tasks each batch had.
 async fn started(rig: &Rig) -> Vec<usize> {
     let entries = rig.parts.store.entries(0, 1_000, 1 << 20).await.unwrap();
@@ -171,13 +197,8 @@ async fn i6_a_wrong_key_keeps_everything_in_the_queue() {
         calmyx.add(id);
     }
     let mut rig = world.rig(&vendor("calmyx", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
-    until("the vendor to be called down", async || {
-        gauge(&rig, "target_up", "calmyx").as_deref() == Some("0")
-    })
-    .await;
+    begin(&mut rig, &all).await;
+    left_alone(&rig, "calmyx").await;
     assert_eq!(outcomes(&rig, "calmyx").await, counts(&[("due", 20)]));
     // What is tried meanwhile is as little as there can be: the journal keeps each try for good.
     until("more tries", async || started(&rig).await.len() > 4).await;
@@ -258,9 +279,7 @@ async fn i8_what_stays_unanswered_is_told_as_open_and_is_asked_for_again() {
     // The first batch goes, and none of three tries is answered.
     calmyx.faults().script([Fault::Pass, Fault::Cut, Fault::Cut, Fault::Cut]);
     let mut rig = world.rig(&vendor("calmyx", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
+    begin(&mut rig, &all).await;
     until("the others to go", async || {
         outcomes(&rig, "calmyx").await == counts(&[("deleted", 200), ("failed", 100)])
     })

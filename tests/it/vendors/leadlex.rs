@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use expunged::domain::{Action, Door, Entity, Outcome};
 use expunged::sandbox::{Fault, LeadLex, Simulator as _};
+use expunged::sources::http::plain_client;
 use expunged::targets::{Effect, Removal, Severity};
 
 use super::{
-    BY_NUMBER, World, code, counts, deleted, gauge, hear, keys, leadlex_at, numbers, outcomes, task, vendor,
+    API_KEY, BY_NUMBER, World, begin, code, counts, deleted, gauge, hear, keys, leadlex_at, left_alone,
+    numbers, outcomes, task, vendor,
 };
 use crate::support::rig::{listing, notice, until};
 
@@ -94,10 +96,8 @@ async fn i6_a_vendor_that_refuses_everything_is_left_alone_and_nothing_is_lost()
     let all = numbers(0..500);
     add(&leadlex, &all);
     let mut rig = world.rig(&vendor("leadlex", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
-    until("it to be left alone", async || gauge(&rig, "target_up", "leadlex").as_deref() == Some("0")).await;
+    begin(&mut rig, &all).await;
+    left_alone(&rig, "leadlex").await;
     let told = outcomes(&rig, "leadlex").await;
     let due: u64 = told.iter().find(|(what, _)| what == "due").map_or(0, |(_, count)| *count);
     assert!(due > 400, "{told:?}");
@@ -112,9 +112,7 @@ async fn the_day_s_quota_is_never_passed_and_the_rest_goes_the_next_day() {
     let all = numbers(0..2_500);
     add(&leadlex, &all);
     let mut rig = world.rig(&vendor("leadlex", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
+    begin(&mut rig, &all).await;
     let part = counts(&[("deleted", 1_500), ("due", 1_000)]);
     until("the day's part to go", async || outcomes(&rig, "leadlex").await == part).await;
     assert_eq!(gauge(&rig, "quota_left", "leadlex").as_deref(), Some("0"));
@@ -134,16 +132,56 @@ async fn the_day_s_quota_is_never_passed_and_the_rest_goes_the_next_day() {
 }
 
 #[tokio::test]
+async fn a_quota_that_others_used_up_is_run_into_once_and_waited_out() {
+    let world = World::new();
+    let (leadlex, base) = leadlex_at(|settings| settings.requests_per_day = 2, &world).await;
+    let all = numbers(0..600);
+    add(&leadlex, &all);
+    let client = plain_client().unwrap();
+    for _ in 0..2 {
+        let request = client.get(format!("{base}/v1/deals")).bearer_auth(API_KEY);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    let mut rig = world.rig(&vendor("leadlex", &base, BY_NUMBER)).await;
+    begin(&mut rig, &all).await;
+    left_alone(&rig, "leadlex").await;
+    // A 429 without Retry-After: the day ends when X-RateLimit-Reset says so.
+    world.later(Duration::from_hours(13));
+    hear(&rig, &keys(&numbers(600..601)), Action::Delete).await;
+    rig.decide().await;
+    world.later(Duration::from_hours(1));
+    rig.quiet().await;
+    assert_eq!((sizes(&leadlex), leadlex.turned_away()), (vec![500, 101], 1));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn i6_a_key_that_is_wrong_or_may_not_delete_keeps_everything_in_the_queue() {
+    for (status, code) in [(401, "invalid_key"), (403, "insufficient_permissions")] {
+        let world = World::new();
+        let (leadlex, base) = leadlex_at(|_| {}, &world).await;
+        let all = numbers(0..10);
+        add(&leadlex, &all);
+        let body = format!(r#"{{"error":{{"code":"{code}","message":"no"}}}}"#);
+        leadlex.faults().script(vec![Fault::Instead { status, headers: vec![], body }; 100]);
+        let mut rig = world.rig(&vendor("leadlex", &base, BY_NUMBER)).await;
+        begin(&mut rig, &all).await;
+        left_alone(&rig, "leadlex").await;
+        assert_eq!(outcomes(&rig, "leadlex").await, counts(&[("due", 10)]), "{code}");
+        assert_eq!((sizes(&leadlex), leadlex.deals().len()), (vec![], 10));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn i3_a_deal_that_is_listed_again_while_the_quota_is_used_up_stays() {
     let world = World::new();
     let (leadlex, base) = leadlex_at(|settings| settings.requests_per_day = 1, &world).await;
     let all = numbers(0..600);
     add(&leadlex, &all);
     let mut rig = world.rig(&vendor("leadlex", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
-    until("the day's part to go", async || gauge(&rig, "target_up", "leadlex").as_deref() == Some("0")).await;
+    begin(&mut rig, &all).await;
+    left_alone(&rig, "leadlex").await;
     world.later(Duration::from_mins(1));
     rig.record(Door::Webhook, vec![notice(&listing("000550"), Action::Relisted, rig.now())]).await;
     until("the re-listing to count", async || {
@@ -165,10 +203,8 @@ async fn a_429_waits_as_long_as_it_says() {
     add(&leadlex, &all);
     leadlex.faults().script([Fault::too_many("600")]);
     let mut rig = world.rig(&vendor("leadlex", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
-    until("it to be left alone", async || gauge(&rig, "target_up", "leadlex").as_deref() == Some("0")).await;
+    begin(&mut rig, &all).await;
+    left_alone(&rig, "leadlex").await;
     world.later(Duration::from_secs(599));
     hear(&rig, &keys(&numbers(10..11)), Action::Delete).await;
     rig.decide().await;

@@ -1,14 +1,16 @@
 //! Talkdesk's record lists: DELETE with a body, tokens of ten minutes, and failures inside a 200.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use expunged::domain::Action;
+use expunged::clock::Clock as _;
+use expunged::domain::{Action, Entity};
 use expunged::sandbox::{Fault, Simulator as _, Talkdesk};
-use expunged::targets::Severity;
+use expunged::targets::{Batch, Effect, Removal, Severity};
 
 use super::{
-    World, code, counts, deleted, gauge, hear, keys, numbers, outcomes, record, record_list, talkdesk_at,
-    task, vendor,
+    World, begin, code, counts, deleted, hear, keys, left_alone, numbers, outcomes, record, record_list,
+    talkdesk_at, task, vendor,
 };
 use crate::support::rig::{Rig, until};
 
@@ -40,6 +42,28 @@ async fn records_go_by_each_kind_of_identifier_100_at_a_time_with_one_token() {
         assert!(talkdesk.records().is_empty());
         rig.stop().await;
     }
+}
+
+#[tokio::test]
+async fn kinds_of_identifiers_never_share_a_request() {
+    let world = World::new();
+    let (talkdesk, base) = talkdesk_at(|_| {}, &world).await;
+    let all = numbers(0..40);
+    add(&talkdesk, &all);
+    let list = "params = { record_list_id = \"7\" }";
+    let deal = format!("entities.deal = {{ kind = \"phone_number\", id = \"+49301234{{1}}\", {list} }}");
+    let target = world.target(&format!("{}\n{deal}\n", target(&base, BY_ID).trim_end())).await;
+    // Ten by id and thirty by phone number, one after the other.
+    let removal = |(place, key)| {
+        let entity = Entity::new(if place % 4 == 0 { "listing" } else { "deal" });
+        Removal { entity, key, action: Action::Delete, at: world.clock.now() }
+    };
+    let removals = keys(&all).into_iter().enumerate().map(removal).collect();
+    let effects = target.apply(&Batch { number: 1, removals }).await.unwrap();
+    assert!(effects.iter().all(|effect| *effect == Effect::Removed { rows: 1 }), "{effects:?}");
+    // One that is mixed would be refused, and asked for again in halves.
+    assert_eq!(talkdesk.bulks().into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([10, 30]));
+    assert!(talkdesk.records().is_empty());
 }
 
 #[tokio::test]
@@ -137,17 +161,37 @@ async fn i6_a_list_that_is_not_there_and_a_client_that_is_not_known_keep_everyth
         let all = numbers(0..30);
         add(&talkdesk, &all);
         let mut rig = world.rig(&target(&base, BY_ID).replace(from, to)).await;
-        hear(&rig, &keys(&all), Action::Delete).await;
-        rig.decide().await;
-        rig.run();
-        until("it to be left alone", async || gauge(&rig, "target_up", "talkdesk").as_deref() == Some("0"))
-            .await;
+        begin(&mut rig, &all).await;
+        left_alone(&rig, "talkdesk").await;
         assert_eq!(outcomes(&rig, "talkdesk").await, counts(&[("due", 30)]));
         assert_eq!((talkdesk.bulks().len(), talkdesk.records().len()), (0, 30), "and no halves are tried");
         let found = rig.targets[0].check().await.unwrap();
         assert!(found.iter().any(|it| it.severity == Severity::Fault && it.what == said), "{found:?}");
         rig.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_is_tried_in_halves_and_one_that_is_forbidden_waits() {
+    let refused = |status, code: &str| {
+        let body = format!(r#"{{"code":"{code}","message":"no","fields":[]}}"#);
+        Fault::Instead { status, headers: vec![], body }
+    };
+    let world = World::new();
+    let (talkdesk, base) = talkdesk_at(|_| {}, &world).await;
+    let all = numbers(0..40);
+    add(&talkdesk, &all);
+    // A token comes first.
+    talkdesk.faults().script([Fault::Pass, refused(400, "0010400"), Fault::Pass, Fault::Pass]);
+    talkdesk.faults().script(vec![refused(403, "0010403"); 100]);
+    let mut rig = world.rig(&target(&base, BY_ID)).await;
+    deleted(&mut rig, &all[..30]).await;
+    assert_eq!(outcomes(&rig, "talkdesk").await, counts(&[("deleted", 30)]));
+    assert_eq!(talkdesk.bulks(), [15, 15]);
+    hear(&rig, &keys(&all[30..]), Action::Delete).await;
+    left_alone(&rig, "talkdesk").await;
+    assert_eq!(outcomes(&rig, "talkdesk").await, counts(&[("deleted", 30), ("due", 10)]));
+    rig.stop().await;
 }
 
 #[tokio::test]

@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use expunged::config::Secret;
-use expunged::domain::Action;
 use expunged::sandbox::calmyx::CalmyxSettings;
 
 use super::{
-    API_KEY, BY_NUMBER, World, calmyx_at, counts, hear, keys, leadlex_at, numbers, outcomes, record,
-    record_list, talkdesk_at, vendor,
+    API_KEY, BY_NUMBER, World, begin, calmyx_at, counts, leadlex_at, numbers, outcomes, record, record_list,
+    talkdesk_at, vendor,
 };
 use crate::support::rig::until;
 
@@ -39,9 +38,7 @@ async fn a_hundred_thousand_deletions_take_the_least_requests_and_pass_no_quota(
         vendor("talkdesk", &at_talkdesk, &record_list("kind = \"phone_number\", id = \"+49301234{1}\"")),
     ];
     let mut rig = world.rig(&targets.join("\n")).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
+    begin(&mut rig, &all).await;
     let a_day = counts(&[("deleted", 60_000), ("due", 40_000)]);
     until("the first day to end", async || outcomes(&rig, "leadlex").await == a_day).await;
     assert_eq!((leadlex.bulk_requests().len(), leadlex.turned_away()), (120, 0));
@@ -66,9 +63,7 @@ async fn a_plan_s_20_000_deletions_are_used_to_the_last_and_not_passed() {
         calmyx.add(id);
     }
     let mut rig = world.rig(&vendor("calmyx", &base, BY_NUMBER)).await;
-    hear(&rig, &keys(&all), Action::Delete).await;
-    rig.decide().await;
-    rig.run();
+    begin(&mut rig, &all).await;
     rig.quiet().await;
     assert_eq!(outcomes(&rig, "calmyx").await, counts(&[("deleted", 20_000), ("failed", 5_050)]));
     assert_eq!((calmyx.deletions(), calmyx.batches().len()), (20_000, 200));

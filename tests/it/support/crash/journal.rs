@@ -33,6 +33,17 @@ impl Journal {
         })
     }
 
+    /// Numbers of all that was heard, and of what: by the entry's source or door, or by the entity.
+    pub fn notices<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, u32)> {
+        self.of_kind("heard").flat_map(move |(_, body)| {
+            let notices = body["notices"].as_array().unwrap().iter();
+            notices.map(move |notice| {
+                let of = body[name].as_str().or_else(|| notice[name].as_str());
+                (of.unwrap(), number(&notice["key"]))
+            })
+        })
+    }
+
     /// All listings that were heard of.
     pub fn heard(&self) -> BTreeSet<u32> {
         self.of_kind("heard").flat_map(|(seq, _)| self.heard_at(seq)).collect()
@@ -52,6 +63,22 @@ impl Journal {
             }
         }
         outcomes
+    }
+
+    /// What became of each listing at `target`. None has come to two ends (I2, I8).
+    pub fn ends(&self, target: &str) -> BTreeMap<u32, String> {
+        let once = |(number, mut ends): (u32, Vec<String>)| {
+            assert_eq!(ends.len(), 1, "{target}: {number} ended as {ends:?}");
+            (number, ends.remove(0))
+        };
+        self.outcomes(target).into_iter().map(once).collect()
+    }
+
+    /// All that was heard of came to its end at `target`; it had been there, so that none ended as `not_found`.
+    pub fn assert_settled(&self, target: &str) {
+        let ends = self.ends(target);
+        assert_eq!(ends.keys().copied().collect::<BTreeSet<_>>(), self.heard(), "{target}");
+        assert!(ends.values().all(|end| end != "not_found"), "{target}: {ends:?}");
     }
 
     /// Every removal names the entry that heard of it (I9), and the brake decided on each fact once.
@@ -76,7 +103,8 @@ impl Journal {
     }
 }
 
-/// The number of the listing of that key.
+/// The number at the end of that key: of a listing, or of a deal.
 fn number(key: &Value) -> u32 {
-    key[1].as_str().unwrap().trim_start_matches('W').parse().unwrap()
+    let last = key.as_array().unwrap().last().unwrap().as_str().unwrap();
+    last.trim_start_matches(|char: char| !char.is_ascii_digit()).parse().unwrap()
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use expunged::app::{Parts, pipeline::Pipeline};
-use expunged::applier::Applier;
+use expunged::applier::{Applier, Handover};
 use expunged::backoff::Dice;
 use expunged::brake::Brake;
 use expunged::clock::SystemClock;
@@ -60,12 +60,14 @@ fn brake(parts: &Parts) -> Brake {
     Brake::new(parts.config.brake.clone(), store, intake, parts.clock.clone(), vec![])
 }
 
-/// The loop that folds and decides.
-pub fn pipeline(parts: &Parts, progress: watch::Sender<Progress>) -> Pipeline {
+/// The loop that folds and decides, and hands batches over to those loops.
+pub fn pipeline(parts: &Parts, progress: watch::Sender<Progress>, handovers: Vec<Handover>) -> Pipeline {
     Pipeline {
         store: parts.store.clone(),
         bell: parts.bell.clone(),
         brake: brake(parts),
+        clock: parts.clock.clone(),
+        handovers,
         progress,
         metrics: parts.metrics.clone(),
     }
@@ -73,6 +75,7 @@ pub fn pipeline(parts: &Parts, progress: watch::Sender<Progress>) -> Pipeline {
 
 /// One target's loop. Its waits are as short as they can be.
 pub fn applier(parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<Progress>) -> Applier {
+    let handover = Handover::new(target.clone(), &parts.holder);
     let dice: Dice = Arc::new(|| 0.0);
     Applier {
         target,
@@ -82,6 +85,7 @@ pub fn applier(parts: &Parts, target: Arc<dyn Target>, folded: watch::Receiver<P
         dice,
         metrics: parts.metrics.clone(),
         folded,
+        handover,
         holder: parts.holder.clone(),
     }
 }
