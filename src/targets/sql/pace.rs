@@ -192,21 +192,21 @@ mod tests {
     async fn a_batch_is_rested_from_in_proportion_while_others_are_at_work() {
         let millis = Duration::from_millis;
         let soon = Duration::ZERO;
-        assert_eq!(rest_after(millis(100), soon, true).await, (millis(400), true));
+        assert_eq!(rest_after(millis(100), soon, true).await, (millis(800), true));
         assert_eq!(
             rest_after(millis(100), millis(300), true).await,
-            (millis(100), true),
+            (millis(500), true),
             "idle time is rest"
         );
         assert_eq!(rest_after(millis(100), soon, false).await, (soon, true), "nobody would notice");
         assert_eq!(
-            rest_after(millis(5), millis(20), true).await,
+            rest_after(millis(5), millis(40), true).await,
             (soon, false),
             "one that comes alone waits for nothing"
         );
         assert_eq!(
             rest_after(millis(30_000), soon, true).await,
-            (millis(4_000), true),
+            (millis(8_000), true),
             "a lock was waited for"
         );
     }
@@ -221,7 +221,7 @@ mod tests {
         Pace::new(Limits::default()).learn(1, WANTED, &[], &mut stride);
         stride.leave_room(others()).await.unwrap();
         stride.leave_room(others()).await.unwrap();
-        assert_eq!(start.elapsed(), 4 * WANTED);
+        assert_eq!(start.elapsed(), 8 * WANTED);
     }
 
     #[tokio::test(start_paused = true)]
