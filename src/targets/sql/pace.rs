@@ -41,7 +41,7 @@ pub struct Stride {
     /// When rows may go again.
     free_at: Option<Instant>,
     /// When the last batch has been rested from, if others are at work.
-    rested_at: Option<Instant>,
+    rested: Option<Instant>,
 }
 
 impl Stride {
@@ -57,7 +57,7 @@ impl Stride {
         &mut self,
         others_at_work: impl Future<Output = Result<bool, TargetError>>,
     ) -> Result<(), TargetError> {
-        let rested_at = self.rested_at.take().filter(|&at| at > Instant::now());
+        let rested_at = self.rested.take().filter(|&at| at > Instant::now());
         if let Some(rested_at) = rested_at
             && others_at_work.await?
         {
@@ -109,7 +109,7 @@ impl Pace {
 
     /// Learns from a batch of `records` that took `time`.
     pub fn learn(&self, records: usize, time: Duration, effects: &[Effect], stride: &mut Stride) {
-        stride.rested_at = Some(Instant::now() + time.min(WORK_MAX) * self.limits.rest);
+        stride.rested = Some(Instant::now() + time.min(WORK_MAX) * self.limits.rest);
         let size = self.batch_max();
         // Small batches say more of what every transaction costs than of what a record does.
         if records >= SMALLEST as usize {
