@@ -20,6 +20,8 @@ const CLIENTS: &str = "4";
 /// How long it runs before it is measured, and how long it is measured alone, before and after.
 const WARM_UP: Duration = Duration::from_secs(3);
 const ALONE: Duration = Duration::from_secs(8);
+/// How often it is looked whether the backlog is done: looking is not what the others are to suffer from.
+const LOOK: Duration = Duration::from_millis(100);
 /// Each of its transactions writes one row.
 const DONE: &str = "SELECT count(*) FROM pgbench_history";
 
@@ -85,7 +87,7 @@ async fn round(program: &Path, listings: u64, numbers: &[u64]) -> anyhow::Result
     let start = Mark::set(&mut owner).await?;
     tokio::time::sleep(ALONE).await;
     let busy = Mark::set(&mut owner).await?;
-    let took = released.carry_out().await?;
+    let took = released.carry_out(LOOK).await?;
     let done = Mark::set(&mut owner).await?;
     tokio::time::sleep(ALONE).await;
     let end = Mark::set(&mut owner).await?;

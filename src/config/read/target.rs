@@ -18,6 +18,9 @@ use crate::domain::{Entity, Key, timestamp::TimeFormat};
 /// Levels of children below a table: deeper trees have not been seen in replicas.
 const CHILD_LEVELS_MAX: usize = 8;
 
+/// Rests may be so many times as long as work: a hundredth of the server's time is as little as makes sense.
+const REST_MAX: i64 = 100;
+
 #[derive(Clone, Copy)]
 enum Sort {
     Sql,
@@ -62,6 +65,7 @@ fn limits(section: &Section<'_>) -> Limits {
     let rows = section.optional("rows_per_second", |field| field.integer(1..=i64::from(u32::MAX)));
     Limits {
         batch_time: section.or("batch_time", usual.batch_time, Field::duration),
+        rest: section.or("rest", usual.rest, |field| field.integer(0..=REST_MAX)),
         rows_per_second: rows,
         replication_lag: section.or("replication_lag", usual.replication_lag, Field::duration),
         lock_waits: section

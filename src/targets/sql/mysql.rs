@@ -35,6 +35,11 @@ use way::JsonWay;
 /// How long an answer may take: longer than a statement may run, after which the network is what does not answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 const LOCK_WAITS: &str = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'";
+/// Statements that run this moment, this one among them; whose they are, only a PROCESS right would tell.
+const RUNNING: &str = "SHOW GLOBAL STATUS LIKE 'Threads_running'";
+/// Servers that copy from this one, each of which counts as a statement that runs. MySQL does not tell of them: there,
+/// we rest beside them.
+const COPYING: &str = "SHOW GLOBAL STATUS LIKE 'Slaves_connected'";
 /// A server tells how far itself is behind, and not those that copy from it.
 const BEHIND: &str = "SHOW REPLICA STATUS";
 /// How often the catalogue is read, until nothing changed between two readings and what is watched is what was read.
@@ -111,6 +116,13 @@ impl MySqlSession {
     async fn say(&mut self, sql: String) -> Result<(), TargetError> {
         in_time(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection)).await.map(drop)
     }
+
+    /// A number that `SHOW STATUS` tells; one that the server does not know is 0.
+    async fn status(&mut self, show: &'static str) -> Result<u32, TargetError> {
+        let rows = in_time(sqlx::raw_sql(show).fetch_all(&mut self.connection)).await?;
+        let value = rows.last().map_or(Ok(String::new()), |row| text(row, 1)).map_err(classify)?;
+        Ok(value.parse().unwrap_or(0))
+    }
 }
 
 #[async_trait]
@@ -157,15 +169,19 @@ impl Session for MySqlSession {
     }
 
     async fn strain(&mut self) -> Result<Strain, TargetError> {
-        let waits = in_time(sqlx::raw_sql(LOCK_WAITS).fetch_all(&mut self.connection)).await?;
-        let waits = waits.last().map_or(Ok(String::new()), |row| text(row, 1)).map_err(classify)?;
+        let lock_waits = self.status(LOCK_WAITS).await?;
         let behind = match in_time(sqlx::raw_sql(BEHIND).fetch_all(&mut self.connection)).await {
             Ok(rows) => rows.iter().filter_map(behind).max().unwrap_or(0),
             // Whoever may not ask, waits for nothing.
             Err(TargetError::Misconfigured(_)) => 0,
             Err(error) => return Err(error),
         };
-        Ok(Strain { replication_lag: Duration::from_secs(behind), lock_waits: waits.parse().unwrap_or(0) })
+        Ok(Strain { replication_lag: Duration::from_secs(behind), lock_waits })
+    }
+
+    async fn others_at_work(&mut self) -> Result<bool, TargetError> {
+        let others = self.status(RUNNING).await?.saturating_sub(1);
+        Ok(others > 0 && others > self.status(COPYING).await?)
     }
 
     async fn commit(&mut self) -> Result<(), TargetError> {

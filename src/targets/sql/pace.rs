@@ -1,5 +1,8 @@
-//! How fast a server that others use is worked on: batches as large as fit a transaction's time, rows in a
-//! second, and a pause while standbys fall behind or requests wait for locks.
+//! How fast a server that others use is worked on: batches as large as fit a transaction's time, a rest after each
+//! while others are at work, rows in a second, and a pause while standbys fall behind or requests wait for locks.
+//!
+//! Rests come after work and in proportion to it, so that one deletion alone waits for nothing, and a server that
+//! nobody else uses is worked on without any.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,6 +23,8 @@ const LARGEST: u32 = 10_000;
 const GROWTH: f64 = 2.0;
 /// How old an answer about the server's strain may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What of a batch's time counts as work that is rested from: a longer one was kept waiting by a lock.
+const WORK_MAX: Duration = Duration::from_secs(1);
 /// Looks in a row that find the server strained, after which the batch is put off, and the connection with it.
 const LOOKS_MAX: u32 = 10;
 
@@ -35,6 +40,8 @@ pub struct Stride {
     looked_at: Option<Instant>,
     /// When rows may go again.
     free_at: Option<Instant>,
+    /// When the last batch has been rested from, if others are at work.
+    rested: Option<Instant>,
 }
 
 impl Stride {
@@ -42,6 +49,21 @@ impl Stride {
         if let Some(free_at) = self.free_at.take() {
             tokio::time::sleep_until(free_at).await;
         }
+    }
+
+    /// Rests from the last batch unless that was long enough ago, or nobody would notice. Whether others are at work
+    /// is asked only then.
+    async fn leave_room(
+        &mut self,
+        others_at_work: impl Future<Output = Result<bool, TargetError>>,
+    ) -> Result<(), TargetError> {
+        let rested_at = self.rested.take().filter(|&at| at > Instant::now());
+        if let Some(rested_at) = rested_at
+            && others_at_work.await?
+        {
+            tokio::time::sleep_until(rested_at).await;
+        }
+        Ok(())
     }
 }
 
@@ -59,6 +81,7 @@ impl Pace {
     /// Waits until rows may go.
     pub async fn wait(&self, session: &mut dyn Session, stride: &mut Stride) -> Result<(), TargetError> {
         stride.rest().await;
+        stride.leave_room(session.others_at_work()).await?;
         let fresh = |at: Instant| at.elapsed() < LOOK_EVERY;
         if stride.looked_at.is_some_and(fresh) {
             return Ok(());
@@ -86,6 +109,7 @@ impl Pace {
 
     /// Learns from a batch of `records` that took `time`.
     pub fn learn(&self, records: usize, time: Duration, effects: &[Effect], stride: &mut Stride) {
+        stride.rested = Some(Instant::now() + time.min(WORK_MAX) * self.limits.rest);
         let size = self.batch_max();
         // Small batches say more of what every transaction costs than of what a record does.
         if records >= SMALLEST as usize {
@@ -114,6 +138,8 @@ fn next(size: u32, records: usize, time: Duration, wanted: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const WANTED: Duration = Duration::from_millis(100);
@@ -146,6 +172,56 @@ mod tests {
         assert_eq!(pace.strained(strain(10, 20)), None);
         assert!(pace.strained(strain(11, 0)).is_some_and(|reason| reason.contains("11 s behind")));
         assert!(pace.strained(strain(0, 21)).is_some_and(|reason| reason.contains("21 requests")));
+    }
+
+    /// How long the next batch waits that comes `pause` after one of `work`, and whether it was asked for others.
+    async fn rest_after(work: Duration, pause: Duration, others: bool) -> (Duration, bool) {
+        let (pace, mut stride, asked) = (Pace::new(Limits::default()), Stride::default(), Cell::new(false));
+        pace.learn(1, work, &[], &mut stride);
+        tokio::time::sleep(pause).await;
+        let start = Instant::now();
+        let others = async {
+            asked.set(true);
+            Ok(others)
+        };
+        stride.leave_room(others).await.unwrap();
+        (start.elapsed(), asked.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_rested_from_in_proportion_while_others_are_at_work() {
+        let millis = Duration::from_millis;
+        let soon = Duration::ZERO;
+        assert_eq!(rest_after(millis(100), soon, true).await, (millis(800), true));
+        assert_eq!(
+            rest_after(millis(100), millis(300), true).await,
+            (millis(500), true),
+            "idle time is rest"
+        );
+        assert_eq!(rest_after(millis(100), soon, false).await, (soon, true), "nobody would notice");
+        assert_eq!(
+            rest_after(millis(5), millis(40), true).await,
+            (soon, false),
+            "one that comes alone waits for nothing"
+        );
+        assert_eq!(
+            rest_after(millis(30_000), soon, true).await,
+            (millis(8_000), true),
+            "a lock was waited for"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_rested_from_twice_or_where_it_is_switched_off() {
+        let others = || async { Ok(true) };
+        let (start, mut stride) = (Instant::now(), Stride::default());
+        Pace::new(Limits { rest: 0, ..Limits::default() }).learn(1, WANTED, &[], &mut stride);
+        stride.leave_room(others()).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        Pace::new(Limits::default()).learn(1, WANTED, &[], &mut stride);
+        stride.leave_room(others()).await.unwrap();
+        stride.leave_room(others()).await.unwrap();
+        assert_eq!(start.elapsed(), 8 * WANTED);
     }
 
     #[tokio::test(start_paused = true)]

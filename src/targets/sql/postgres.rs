@@ -59,6 +59,15 @@ const STRAIN: &str = "SELECT
     (SELECT (1000 * pg_catalog.max(EXTRACT(epoch FROM r.replay_lag)))::pg_catalog.int8 FROM pg_catalog.pg_stat_replication r)::pg_catalog.text,
     (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks l WHERE NOT l.granted)::pg_catalog.text";
 
+/// Sessions of others that are in a transaction: every role sees its lock on its own number, and whose it is. What
+/// they do within it is told to members of pg_monitor alone, and to us of our own role; whoever is known to do
+/// nothing for a second does not count. Background workers (vacuum, often our own doing) have no user.
+const OTHERS: &str = "SELECT pg_catalog.count(*)::pg_catalog.text
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'virtualxid' AND l.granted AND l.mode = 'ExclusiveLock' AND a.usesysid IS NOT NULL
+      AND a.pid <> pg_catalog.pg_backend_pid() AND a.application_name <> 'expunged'
+      AND (a.state LIKE 'idle in transaction%' AND a.state_change < pg_catalog.now() - '1s'::pg_catalog.interval) IS NOT TRUE";
+
 pub struct PostgresSession {
     connection: PgConnection,
     /// What the plans were made for.
@@ -139,6 +148,12 @@ impl Session for PostgresSession {
             replication_lag: Duration::from_millis(number(0)?),
             lock_waits: u32::try_from(number(1)?).unwrap_or(u32::MAX),
         })
+    }
+
+    async fn others_at_work(&mut self) -> Result<bool, TargetError> {
+        let rows = self.say(OTHERS.to_owned()).await?;
+        let count: Option<String> = rows.last().map(|row| row.try_get(0)).transpose().map_err(classify)?;
+        Ok(count.is_some_and(|count| count != "0"))
     }
 
     async fn begin(&mut self, access: Access) -> Result<(), TargetError> {

@@ -97,6 +97,11 @@ pub trait Session: Send {
         Ok(None)
     }
 
+    /// Whether others are at work on the server this moment.
+    async fn others_at_work(&mut self) -> Result<bool, TargetError> {
+        Ok(false)
+    }
+
     async fn commit(&mut self) -> Result<(), TargetError>;
 
     async fn rollback(&mut self) -> Result<(), TargetError>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use super::apply::read;
 use super::key::Arg;
 use super::session::{Access, Session, Sql};
-use super::statements::Statements;
+use super::statements::{LISTED, Statements};
 use super::way::{Found, Wanted, Way};
 use crate::domain::Action;
 use crate::targets::TargetError;
@@ -41,9 +41,14 @@ impl Way for Statements {
                 .collect());
         }
         let found = session.json(&self.found, Vec::new()).await?;
-        let found: Vec<(usize, u64, Option<String>)> = read(&found)?;
-        let found = found.into_iter();
-        Ok(found.map(|(n, rows, guard)| Found { n, rows, guard, references: Vec::new() }).collect())
+        let found: Vec<(usize, u64, Option<String>, Option<i64>)> = read(&found)?;
+        let row = |(n, rows, guard, locator): (usize, u64, Option<String>, Option<i64>)| Found {
+            n,
+            rows,
+            guard,
+            references: vec![locator.map(|locator| locator.to_string())],
+        };
+        Ok(found.into_iter().map(row).collect())
     }
 
     async fn by_table(
@@ -59,7 +64,7 @@ impl Way for Statements {
         session: &mut dyn Session,
         action: Action,
         _: &[Wanted],
-        _: &mut [Found],
+        going: &mut [Found],
         spared: &[usize],
     ) -> Result<Vec<usize>, TargetError> {
         if !spared.is_empty() {
@@ -69,11 +74,17 @@ impl Way for Statements {
             Action::Delete => &self.delete,
             _ => self.deactivate.as_ref().expect("asked for only where it is configured"),
         };
-        let (own, before) = steps.run.split_last().expect("the table's own statement is always there");
-        for sql in before {
-            session.run(sql, Vec::new()).await?;
+        let lists = if going.len() < LISTED { None } else { lists(going) };
+        for step in &steps.children {
+            let (Some(sql), Some(lists)) = (&step.listed, &lists) else {
+                session.run(&step.all, Vec::new()).await?;
+                continue;
+            };
+            for list in lists {
+                session.run(sql, list.clone()).await?;
+            }
         }
-        session.run(own, steps.values.clone()).await?;
+        session.run(&steps.own, steps.values.clone()).await?;
         read(&session.json(&steps.standing, steps.values.clone()).await?)
     }
 }
@@ -100,6 +111,19 @@ async fn load(
         }
     }
     Ok(())
+}
+
+/// The locators of the rows in lists of [`LISTED`], the last one filled up with its last one; `None` if one of them
+/// is no whole number.
+fn lists(going: &[Found]) -> Option<Vec<Vec<Arg>>> {
+    let locator = |row: &Found| row.references.first()?.as_ref()?.parse().ok().map(Arg::Integer);
+    let locators = going.iter().map(locator).collect::<Option<Vec<Arg>>>()?;
+    let list = |rows: &[Arg]| {
+        let mut list = rows.to_vec();
+        list.resize_with(LISTED, || rows[rows.len() - 1].clone());
+        list
+    };
+    Some(locators.chunks(LISTED).map(list).collect())
 }
 
 fn numbers(numbers: &[usize]) -> String {

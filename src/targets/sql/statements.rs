@@ -7,6 +7,7 @@
 
 mod by_table;
 
+use super::catalogue::Affinity;
 use super::key::Arg;
 use super::plan::{Fate, Field, Node, Plan};
 use super::session::Sql;
@@ -17,6 +18,8 @@ use crate::config::target::Value;
 /// left in as few as it takes, a few deletions in one.
 const LOAD_MANY: usize = 256;
 const LOAD_FEW: usize = 16;
+/// Rows that a statement takes as a list, where so many go.
+pub const LISTED: usize = 256;
 
 /// What a row of `found` is called beside a customer's table, which may have any name.
 const ROW: &str = "expunged_row";
@@ -28,7 +31,7 @@ pub struct Statements {
     /// (keys, statement); arguments of each key: `n`, the parts, the time.
     pub load: Vec<(usize, Sql)>,
     pub find: Sql,
-    /// Answers `[n, rows, guard]` for each row that was found.
+    /// Answers `[n, rows, guard, locator]` for each row that was found; the locator where it is a whole number.
     pub found: Sql,
     /// The same with the values of the columns that children refer to.
     pub looked: Sql,
@@ -47,12 +50,23 @@ pub struct Statements {
 /// What carries out an action on the rows in `found`.
 #[derive(Clone, Debug)]
 pub struct Steps {
-    /// In order, children before their parents. The last one is the table's own.
-    pub run: Vec<Sql>,
+    /// In order, children before their parents.
+    pub children: Vec<Step>,
+    pub own: Sql,
     /// Answers `[n]` for each record that is not as it should be afterwards (I12).
     pub standing: Sql,
-    /// Arguments of the last one of `run`, and of `standing`.
+    /// Arguments of `own`, and of `standing`.
     pub values: Vec<Arg>,
+}
+
+/// What happens to the rows of a child.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Below all rows in `found`.
+    pub all: Sql,
+    /// Below [`LISTED`] of them, whose locators it takes, where the child refers to the locator. SQLite takes rows
+    /// while it walks a list, and would note them first and go through them again where it walks a query.
+    pub listed: Option<Sql>,
 }
 
 struct Writer<'a> {
@@ -75,7 +89,7 @@ impl Statements {
             numbered(&plan.references, reference).map(|name| format!("CAST({name} AS TEXT)")).collect();
         let references: Vec<&str> = references.iter().map(String::as_str).collect();
         let looked = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)", &words::tuple(&references)]);
-        let columns = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)"]);
+        let columns = words::tuple(&["n", "rows_taken", "CAST(guard AS TEXT)", words::WHOLE_LOCATOR]);
         Self {
             create: writer.create(),
             empty: [wanted, found].map(|table| format!("DELETE FROM {table}").into()).to_vec(),
@@ -183,11 +197,19 @@ impl Writer<'_> {
 
     fn delete(&self) -> Steps {
         let plan = self.plan;
-        let mut run = Vec::new();
+        let mut children = Vec::new();
         for child in &plan.children {
             if let ([(_, above)], true) = (child.link.as_slice(), child.fate != Fate::Cascade) {
-                let parents = format!("SELECT {} FROM {}", self.reference(above), self.found);
-                step(child, &parents, &mut run);
+                let reference = self.reference(above);
+                let (mut all, mut listed) = (Vec::new(), Vec::new());
+                step(child, &format!("SELECT {reference} FROM {}", self.found), &mut all);
+                // An argument has no type that would turn a text into the number that it shows: the column's must.
+                let number = matches!(child.columns[0].affinity, Affinity::Integer | Affinity::Numeric);
+                if number && reference == place(0) {
+                    step(child, &vec![ARGUMENT; LISTED].join(", "), &mut listed);
+                }
+                let mut listed = listed.into_iter();
+                children.extend(all.into_iter().map(|all| Step { all, listed: listed.next() }));
             }
         }
         let (own, standing) = match plan.deleted_at.as_ref().map(|field| &field.name) {
@@ -202,7 +224,6 @@ impl Writer<'_> {
                 format!(" AND p.{column} IS NULL"),
             ),
         };
-        run.push(own.into());
         let mut left = vec![self.row_where(&standing)];
         for child in &plan.children {
             if let ([(column, above)], Fate::Delete | Fate::Nullify) = (child.link.as_slice(), child.fate) {
@@ -212,7 +233,8 @@ impl Writer<'_> {
                 ));
             }
         }
-        Steps { run, standing: self.standing(&left.join(" OR ")), values: Vec::new() }
+        let standing = self.standing(&left.join(" OR "));
+        Steps { children, own: own.into(), standing, values: Vec::new() }
     }
 
     fn deactivate(&self) -> Steps {
@@ -236,7 +258,7 @@ impl Writer<'_> {
         }
         let own = format!("UPDATE {} SET {} WHERE {}", self.plan.table, set.join(", "), self.rows_found());
         let standing = self.row_where(&format!(" AND ({})", differs.join(" OR ")));
-        Steps { run: vec![own.into()], standing: self.standing(&standing), values }
+        Steps { children: Vec::new(), own: own.into(), standing: self.standing(&standing), values }
     }
 
     /// The rows that were found and still have the guard that was judged (I3).

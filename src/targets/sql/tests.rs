@@ -4,6 +4,7 @@ mod asked;
 mod checks;
 mod family;
 mod faults;
+mod many;
 mod plans;
 mod rows;
 

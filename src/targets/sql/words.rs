@@ -50,5 +50,8 @@ pub fn tuple(expressions: &[&str]) -> String {
 /// The next argument. Without a number, since several statements may go to the database as one text.
 pub const ARGUMENT: &str = "?";
 
+/// The first column of a locator in a staging table, if it holds a whole number: as JSON it stays what it is.
+pub const WHOLE_LOCATOR: &str = "CASE typeof(l0) WHEN 'integer' THEN l0 END";
+
 /// The numbers of the next argument, a JSON array, as a set.
 pub const NUMBERS: &str = "(SELECT value FROM json_each(?))";

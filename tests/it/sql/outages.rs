@@ -25,6 +25,7 @@ super::on_every_server!(
     a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion,
     deletions_pause_while_others_wait_for_locks,
     a_batch_that_takes_too_long_makes_the_next_one_smaller,
+    deletions_rest_while_others_are_at_work,
 );
 
 /// Rounds of each way to lose a connection.
@@ -284,4 +285,36 @@ async fn a_batch_that_takes_too_long_makes_the_next_one_smaller(database: Databa
     let effects = target.apply(&Batch { number: 1, removals }).await.unwrap();
     assert!(effects.iter().all(|effect| *effect == removed(2)));
     assert!(target.batch_max() < before, "{} after {before}", target.batch_max());
+}
+
+/// The first batch, large enough to be rested from for long, and the second, which must not come soon after it.
+async fn rests_after_a_batch(url: &str) {
+    let target = with_limits(url, Limits { rest: 100, ..Limits::default() });
+    let many: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
+    let first = Batch { number: 1, removals: many.iter().map(|id| delete(&[id])).collect() };
+    assert_eq!(target.apply(&first).await.unwrap(), vec![removed(2); 500], "nothing comes before it");
+    let second = Batch { number: 2, removals: vec![delete(&["501"])] };
+    let resting = target.apply(&second);
+    assert!(tokio::time::timeout(Duration::from_millis(100), resting).await.is_err(), "it rests");
+    // The rest was the connection's, which is given up with the batch.
+    assert_eq!(target.apply(&second).await.unwrap(), [removed(2)]);
+}
+
+async fn deletions_rest_while_others_are_at_work(database: Database) {
+    let replica = database.fresh().await;
+    replica.sql(&schema(database, 501)).await;
+    let stop = CancellationToken::new();
+    let work = sleep(database, "600");
+    let at_work = match database {
+        Database::MariaDb => {
+            "SELECT count(*) FROM information_schema.PROCESSLIST WHERE info = 'DO SLEEP(600)'"
+        }
+        _ => {
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+        }
+    };
+    let other = customer(&replica, &stop, move |_| work.clone());
+    until("it works", async || replica.lines(at_work).await == ["1"]).await;
+    rests_after_a_batch(&replica.url).await;
+    other.abort();
 }

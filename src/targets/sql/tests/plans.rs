@@ -1,7 +1,7 @@
 //! That the indexes serve: a statement that reads a whole table is a hundred times slower than it may be.
 
 use super::*;
-use crate::targets::sql::statements::Statements;
+use crate::targets::sql::statements::{Statements, Steps};
 
 /// Every line of the query plans of a deletion.
 async fn explain(schema: &str, table: Table) -> Vec<String> {
@@ -14,7 +14,9 @@ async fn explain(schema: &str, table: Table) -> Vec<String> {
         bench.sql(sql).await;
     }
     let mut lines = Vec::new();
-    let steps = statements.delete.run.iter().chain([&statements.find, &statements.delete.standing]);
+    let Steps { children, own, standing, .. } = &statements.delete;
+    let children = children.iter().flat_map(|step| std::iter::once(&step.all).chain(&step.listed));
+    let steps = children.chain([own, &statements.find, standing]);
     for sql in steps {
         let plan = bench.owner.fetch_all(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).await.unwrap();
         lines.extend(plan.iter().map(|row| row.get::<String, _>(3)));
