@@ -12,7 +12,6 @@ use expunged::brake::Brake;
 use expunged::clock::{SharedClock, SystemClock};
 use expunged::config::{Config, ProcessEnvironment};
 use expunged::fold::Progress;
-use expunged::lifecycle::Behind;
 use expunged::targets::Target;
 use expunged::web::Listener;
 use expunged::web::hooks::Hooks;
@@ -103,7 +102,6 @@ entities.listing = {{ field = "id", id = "{{0}}:{{1}}" }}
 pub struct Loops {
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
-    behind: Option<Behind>,
 }
 
 impl Loops {
@@ -181,8 +179,7 @@ impl Loops {
             holder: parts.holder.clone(),
         };
         let stop = self.stop.clone();
-        let behind = self.behind.get_or_insert_with(|| Behind::start().expect("threads can be started"));
-        self.running.push(behind.handle().spawn(async move {
+        self.running.push(tokio::spawn(async move {
             if let Err(error) = applier.run(stop).await {
                 eprintln!("applying ended: {error}");
             }

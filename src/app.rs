@@ -169,7 +169,7 @@ pub async fn serve(
     let desk = desk.router().merge(api(&parts, &targets, &folded, &stop).router());
     let admin = listener("admin", admin, &parts).streaming(web::api::streams);
     listen(&mut tasks, "admin", admin, desk, &stop);
-    carry_out(&mut tasks, &parts, &targets, (progress, folded), &stop)?;
+    carry_out(&mut tasks, &parts, &targets, (progress, folded), &stop);
     gather(&mut tasks, &parts, &stop.drain)?;
     let scheduler = schedule(&mut tasks, &parts, &stop.drain).await?;
 
@@ -222,15 +222,14 @@ fn listen(tasks: &mut Tasks, name: &'static str, listener: Listener, router: axu
     });
 }
 
-/// The loops: one that folds and brakes, one that keeps house, one for each target. Those of targets come after what
-/// answers; what folds must keep up with it.
+/// The loops: one that folds and brakes, one that keeps house, one for each target.
 fn carry_out(
     tasks: &mut Tasks,
     parts: &Parts,
     targets: &[Arc<dyn Target>],
     (progress, folded): (watch::Sender<Progress>, watch::Receiver<Progress>),
     stop: &Stop,
-) -> anyhow::Result<()> {
+) {
     let brake = Brake::new(
         parts.config.brake.clone(),
         parts.store.clone(),
@@ -252,8 +251,10 @@ fn carry_out(
     };
     tasks.spawn("fold", pipeline.run(stop.drain.clone()));
     let kept = parts.config.state.bodies_kept;
-    let purge = pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone());
-    tasks.spawn_behind("housekeeping", purge)?;
+    tasks.spawn(
+        "housekeeping",
+        pipeline::purge(parts.store.clone(), parts.clock.clone(), kept, stop.drain.clone()),
+    );
     for (target, handover) in targets.iter().zip(handovers) {
         let applier = Applier {
             target: target.clone(),
@@ -266,9 +267,8 @@ fn carry_out(
             handover,
             holder: parts.holder.clone(),
         };
-        tasks.spawn_behind(format!("target {}", target.name()), applier.run(stop.drain.clone()))?;
+        tasks.spawn(format!("target {}", target.name()), applier.run(stop.drain.clone()));
     }
-    Ok(())
 }
 
 /// One loop a source whose deliveries wait elsewhere.

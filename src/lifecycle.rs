@@ -3,8 +3,6 @@
 //! Knows nothing of what the tasks do. Every long-lived task of the daemon is spawned here, so that none can
 //! end unnoticed: a loop that died in silence would leave standing what must go.
 
-mod behind;
-
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -17,8 +15,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
-
-pub use behind::Behind;
 
 /// The two ways in which the process is asked to end.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +75,6 @@ pub struct Tasks {
     stop: Stop,
     set: JoinSet<Result<(), String>>,
     names: HashMap<Id, String>,
-    behind: Option<Behind>,
 }
 
 type Joined = Result<(Id, Result<(), String>), JoinError>;
@@ -87,7 +82,7 @@ type Joined = Result<(Id, Result<(), String>), JoinError>;
 impl Tasks {
     #[must_use]
     pub fn new(stop: Stop) -> Self {
-        Self { stop, set: JoinSet::new(), names: HashMap::new(), behind: None }
+        Self { stop, set: JoinSet::new(), names: HashMap::new() }
     }
 
     /// Spawns a task that lives as long as the daemon. It must end soon after `stop.drain` is cancelled, and
@@ -99,26 +94,6 @@ impl Tasks {
     {
         let handle = self.set.spawn(async move { task.await.map_err(|error| error.to_string()) });
         self.names.insert(handle.id(), name.into());
-    }
-
-    /// The same on threads that yield to those that answer.
-    ///
-    /// # Errors
-    /// No such threads can be started.
-    pub fn spawn_behind<F, E>(&mut self, name: impl Into<String>, task: F) -> io::Result<()>
-    where
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Display,
-    {
-        let behind = match self.behind.take() {
-            Some(behind) => behind,
-            None => Behind::start()?,
-        };
-        let behind = self.behind.insert(behind);
-        let task = async move { task.await.map_err(|error| error.to_string()) };
-        let handle = self.set.spawn_on(task, behind.handle());
-        self.names.insert(handle.id(), name.into());
-        Ok(())
     }
 
     /// Watches over the tasks until the daemon ends: by a signal, or by the end of a task. Tells the service
