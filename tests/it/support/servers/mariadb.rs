@@ -68,6 +68,13 @@ fn command(name: &str) -> Command {
     command
 }
 
+/// Has temporary files beside the server's own: one that starts removes what it finds, and it is others' in `/tmp`.
+fn with_own_tmp(command: &mut Command, folder: &Path) {
+    let own = folder.with_file_name("tmp");
+    fs::create_dir_all(&own).unwrap();
+    command.env("TMPDIR", own);
+}
+
 /// MySQL knows root of the socket alone, and MariaDB's script root of the network too.
 fn initialise_mysql(folder: &Path) {
     let file = folder.with_file_name("init.sql");
@@ -75,6 +82,7 @@ fn initialise_mysql(folder: &Path) {
     let sql = format!("CREATE USER {root};\nGRANT ALL ON *.* TO {root} WITH GRANT OPTION;\n");
     fs::write(&file, sql).unwrap();
     let mut server = command("mysqld");
+    with_own_tmp(&mut server, folder);
     server.arg("--initialize-insecure").arg("--datadir").arg(folder).arg("--init-file").arg(file);
     tool(server);
 }
@@ -99,6 +107,7 @@ impl Kind for MariaDb {
             return initialise_mysql(folder);
         }
         let mut install = command("mariadb-install-db");
+        with_own_tmp(&mut install, folder);
         // The script knows this notation alone.
         install.arg(format!("--datadir={}", folder.display()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
@@ -107,6 +116,7 @@ impl Kind for MariaDb {
 
     fn command(&self, folder: &Path, port: u16) -> Command {
         let mut command = command("mariadbd");
+        with_own_tmp(&mut command, folder);
         command.arg("--datadir").arg(folder).arg("--socket").arg(folder.join("socket"));
         command.arg("--port").arg(port.to_string());
         // No power fails while a test runs.
