@@ -17,6 +17,9 @@ use crate::domain::{
 };
 use crate::store::{Draft, SharedStore, StoreError};
 
+/// Results of a batch that is folded beside the next one: half of what a backlog's batches hold.
+const LARGE_BATCH: usize = 5_000;
+
 /// What came through a door at once.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -105,15 +108,22 @@ impl Intake {
     }
 
     async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Seq>, StoreError> {
-        // Nobody waits for what is told of a batch to be folded while the next one is at work: during a backlog,
-        // several are folded at once, which costs half as much. Whoever does wait rings.
-        let of_batches = |draft: &Draft| matches!(draft.event, Event::Started(_) | Event::Settled(_));
-        let rings = !drafts.iter().all(of_batches);
+        let rings = drafts.iter().any(|draft| is_folded_at_once(&draft.event));
         let seqs = self.store.append(drafts).await?;
         if rings {
             self.ring();
         }
         Ok(seqs)
+    }
+}
+
+/// Nobody waits for what is told of a batch to be folded while the next one is at work: several are folded at once,
+/// which costs half as much, and whoever does wait rings. A large one is worth folding beside the next.
+fn is_folded_at_once(event: &Event) -> bool {
+    match event {
+        Event::Started(_) => false,
+        Event::Settled(settled) => settled.results.len() >= LARGE_BATCH,
+        _ => true,
     }
 }
 

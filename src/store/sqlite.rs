@@ -12,6 +12,8 @@ mod decide;
 mod fold;
 mod journal;
 mod open;
+#[cfg(test)]
+mod plans;
 mod read;
 mod readers;
 mod requests;

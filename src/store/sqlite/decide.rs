@@ -196,19 +196,8 @@ pub fn resolved(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{Connection, Row};
-
     use super::*;
-
-    /// How the database would find the rows that a statement changes.
-    async fn plan(statement: &str) -> Vec<String> {
-        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let schema = include_str!("../../../migrations/projections/0001_projections.sql");
-        sqlx::raw_sql(schema).execute(&mut connection).await.unwrap();
-        let text = format!("EXPLAIN QUERY PLAN {statement}");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await.unwrap();
-        rows.iter().map(|row| row.get("detail")).collect()
-    }
+    use crate::store::sqlite::plans::plan;
 
     #[tokio::test]
     async fn a_long_queue_is_not_gone_through_for_each_batch() {

@@ -37,8 +37,10 @@ const JOURNAL: &[(i64, &str, &str)] = &[
     (1, "journal", include_str!("../../../migrations/journal/0001_journal.sql")),
     (2, "bodies by commit", include_str!("../../../migrations/journal/0002_bodies_by_commit.sql")),
 ];
-const PROJECTIONS: &[(i64, &str, &str)] =
-    &[(1, "projections", include_str!("../../../migrations/projections/0001_projections.sql"))];
+pub(super) const PROJECTIONS: &[(i64, &str, &str)] = &[
+    (1, "projections", include_str!("../../../migrations/projections/0001_projections.sql")),
+    (2, "due in one index", include_str!("../../../migrations/projections/0002_due_in_one_index.sql")),
+];
 
 /// Who opens, and how much may wait.
 #[derive(Clone, Copy, Debug)]

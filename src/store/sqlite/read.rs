@@ -21,6 +21,8 @@ const FACT: &str = "SELECT id, cause, entity, key, action, at, upstream_time, he
     0 AS removed FROM tombstones";
 const TASK: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, k.upstream_time,
     k.heard_at, k.attempts, k.removed FROM tasks AS k";
+const DUE: &str = "WHERE k.target = ? AND k.state = 'due' AND (k.entity, k.key) > (?, ?) AND k.due_at <= ?
+    ORDER BY k.entity, k.key LIMIT ?";
 /// From the members to their tasks, since the queue may be much longer than a batch.
 const MEMBERS: &str = "SELECT k.tombstone AS id, k.cause, k.entity, k.key, k.action, k.at, k.upstream_time,
     k.heard_at, k.attempts, k.removed FROM json_each(?1) AS m
@@ -104,10 +106,7 @@ pub async fn due(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Task>, StoreError> {
-    let query = format!(
-        "{TASK} WHERE k.target = ? AND k.state = 'due' AND (k.entity, k.key) > (?, ?) AND k.due_at <= ?
-         ORDER BY k.entity, k.key LIMIT ?"
-    );
+    let query = format!("{TASK} {DUE}");
     let (entity, key) = after.map_or(("", ""), |(entity, key)| (entity.as_str(), key.as_str()));
     tasks(connection, &query, |query| {
         query.bind(target).bind(entity).bind(key).bind(now.micros()).bind(limit)
@@ -300,4 +299,19 @@ pub async fn parked(connection: &mut SqliteConnection, limit: u32) -> Result<Vec
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::plans::plan;
+
+    #[tokio::test]
+    async fn what_is_due_is_one_stretch_of_an_index() {
+        for statement in [&format!("{TASK} {DUE}"), NEXT_DUE, QUEUE] {
+            let steps = plan(statement).await;
+            let [step] = &steps[..] else { panic!("{statement}: {steps:?}") };
+            assert!(step.contains("USING COVERING INDEX tasks_due (target=?"), "{statement}: {steps:?}");
+        }
+    }
 }

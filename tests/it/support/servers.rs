@@ -170,6 +170,7 @@ impl Keeper {
         let mut shell = Command::new("sh");
         shell.args(["-c", KEEP, "sh", signal]).arg(folder);
         shell.arg(server.get_program()).args(server.get_args());
+        shell.envs(server.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shell.stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut shell = shell.spawn().unwrap();
         let word = shell.stdin.take();

@@ -164,3 +164,12 @@ async fn connect(url: &str) -> Result<MySqlConnection, String> {
     let options: MySqlConnectOptions = url.parse().map_err(|error: sqlx::Error| error.to_string())?;
     options.disable_statement_logging().connect().await.map_err(|error| error.to_string())
 }
+
+/// A server that starts removes all that servers left in the folder of temporary files, and does not ask whose it is.
+#[tokio::test]
+async fn a_server_s_temporary_files_are_out_of_the_reach_of_others() {
+    if let Some(database) = database().await {
+        let folder = database.lines("SELECT @@tmpdir").await;
+        assert!(folder[0].contains("/expunged-server-"), "{folder:?}");
+    }
+}

@@ -1,0 +1,16 @@
+//! How the database would carry a statement out; for tests that a long queue is not gone through.
+
+use sqlx::{Connection, Row, SqliteConnection};
+
+use super::open::PROJECTIONS;
+
+/// The steps, in the database's words.
+pub async fn plan(statement: &str) -> Vec<String> {
+    let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    for (_, _, schema) in PROJECTIONS {
+        sqlx::raw_sql(*schema).execute(&mut connection).await.unwrap();
+    }
+    let text = format!("EXPLAIN QUERY PLAN {statement}");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await.unwrap();
+    rows.iter().map(|row| row.get("detail")).collect()
+}
