@@ -79,7 +79,7 @@ pub struct Sql {
 /// How much of a database server deletions may take from its other users. An SQLite file has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a transaction is to take; batches get as large as fits.
+    /// How long a transaction is to take; batches get as large as fits. Three times as long while nobody else is at work.
     pub batch_time: Duration,
     /// After a batch, rest so many times as long as it took while others are at work on the server; 0: never.
     pub rest: u32,

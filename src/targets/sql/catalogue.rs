@@ -201,6 +201,8 @@ pub struct ForeignKey {
     /// (column here, column there)
     pub columns: Vec<(String, String)>,
     pub on_delete: FkAction,
+    /// The database sees to it in our transactions too: no row here refers to a row that is gone.
+    pub enforced: bool,
 }
 
 impl Catalogue {

@@ -23,6 +23,9 @@ const LARGEST: u32 = 10_000;
 const GROWTH: f64 = 2.0;
 /// How old an answer about the server's strain may be.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many times as long a batch may take while nobody else is at work on the server: what every transaction costs is
+/// paid as seldom, and who comes in its midst waits for it once.
+const ALONE: u32 = 3;
 /// What of a batch's time counts as work that is rested from: a longer one was kept waiting by a lock.
 const WORK_MAX: Duration = Duration::from_secs(1);
 /// Looks in a row that find the server strained, after which the batch is put off, and the connection with it.
@@ -42,6 +45,8 @@ pub struct Stride {
     free_at: Option<Instant>,
     /// When the last batch has been rested from, if others are at work.
     rested: Option<Instant>,
+    /// Nobody else was at work when it was looked last, right behind a batch.
+    alone: bool,
 }
 
 impl Stride {
@@ -57,11 +62,12 @@ impl Stride {
         &mut self,
         others_at_work: impl Future<Output = Result<bool, TargetError>>,
     ) -> Result<(), TargetError> {
-        let rested_at = self.rested.take().filter(|&at| at > Instant::now());
-        if let Some(rested_at) = rested_at
-            && others_at_work.await?
-        {
-            tokio::time::sleep_until(rested_at).await;
+        self.alone = false;
+        if let Some(rested_at) = self.rested.take().filter(|&at| at > Instant::now()) {
+            self.alone = !others_at_work.await?;
+            if !self.alone {
+                tokio::time::sleep_until(rested_at).await;
+            }
         }
         Ok(())
     }
@@ -111,9 +117,10 @@ impl Pace {
     pub fn learn(&self, records: usize, time: Duration, effects: &[Effect], stride: &mut Stride) {
         stride.rested = Some(Instant::now() + time.min(WORK_MAX) * self.limits.rest);
         let size = self.batch_max();
+        let wanted = self.limits.batch_time * if stride.alone { ALONE } else { 1 };
         // Small batches say more of what every transaction costs than of what a record does.
         if records >= SMALLEST as usize {
-            self.size.store(next(size, records, time, self.limits.batch_time), Ordering::Relaxed);
+            self.size.store(next(size, records, time, wanted), Ordering::Relaxed);
         }
         let rows = effects.iter().map(|effect| if let Effect::Removed { rows } = effect { *rows } else { 0 });
         let rows: u64 = rows.sum();
@@ -165,6 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_may_take_longer_while_nobody_else_is_at_work() {
+        let pace = Pace::new(Limits::default());
+        let size_after = |alone| {
+            pace.size.store(1_000, Ordering::Relaxed);
+            let mut stride = Stride { alone, ..Stride::default() };
+            pace.learn(1_000, Duration::from_millis(200), &[], &mut stride);
+            pace.batch_max()
+        };
+        assert_eq!([size_after(false), size_after(true)], [500, 1_500]);
+    }
+
+    #[test]
     fn what_others_suffer_from_is_told() {
         let pace = Pace::new(Limits::default());
         let strain =
@@ -185,6 +204,7 @@ mod tests {
             Ok(others)
         };
         stride.leave_room(others).await.unwrap();
+        assert_eq!(stride.alone, asked.get() && start.elapsed().is_zero(), "known only if it was asked");
         (start.elapsed(), asked.get())
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Affinity, Catalogue, FkAction, Relation, RelationKind, Typed};
+use super::catalogue::{Affinity, Catalogue, FkAction, ForeignKey, Relation, RelationKind, Typed};
 use super::coverage;
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
@@ -54,7 +54,17 @@ pub struct Node {
     /// The columns here, in the same order.
     pub columns: Vec<Field>,
     pub fate: Fate,
+    /// The database's own foreign key vouches that no row here refers to a row that is gone.
+    pub vouched: bool,
     pub children: Vec<Node>,
+}
+
+impl Node {
+    /// Whether it is to be looked at again once the rows above are gone (I12).
+    #[must_use]
+    pub fn is_looked_at(&self) -> bool {
+        matches!(self.fate, Fate::Delete | Fate::Nullify) && !self.vouched
+    }
 }
 
 /// What becomes of the rows.
@@ -211,6 +221,7 @@ fn nodes(
                     link: names.map(|(here, above)| (here.name.clone(), above.name)).collect(),
                     columns,
                     fate: Fate::Cascade,
+                    vouched: key.enforced,
                     children: nodes(catalogue, relation, &[], true, path)?,
                 });
             }
@@ -236,12 +247,11 @@ fn node(
             relation.name, here.name, parent.name, above.name
         ));
     }
-    let mut keys = relation.foreign_keys.iter();
-    let cascades = keys.any(|key| {
-        key.parent.eq_ignore_ascii_case(&parent.name)
-            && key.links(&child.column, &child.references)
-            && key.on_delete == FkAction::Cascade
-    });
+    let links = |key: &&ForeignKey| {
+        key.parent.eq_ignore_ascii_case(&parent.name) && key.links(&child.column, &child.references)
+    };
+    let keys: Vec<&ForeignKey> = relation.foreign_keys.iter().filter(links).collect();
+    let cascades = keys.iter().any(|key| key.on_delete == FkAction::Cascade);
     let fate = match child.on_delete {
         OnDelete::Keep if cascades && rows_go => {
             return Err(format!(
@@ -259,6 +269,7 @@ fn node(
         link: vec![(here.name.clone(), above.name)],
         columns: vec![here],
         fate,
+        vouched: rows_go && keys.iter().any(|key| key.enforced),
         children: nodes(catalogue, relation, &child.children, fate == Fate::Delete, path)?,
     })
 }

@@ -323,21 +323,41 @@ async fn a_locked_row_is_waited_for_and_never_skipped() {
     assert_eq!(bench.delete(&[&["1"], &["2"]]).await, [removed(1), removed(1)]);
 }
 
-#[tokio::test]
-async fn i12_a_child_that_a_trigger_keeps_keeps_its_parent() {
-    let schema = format!(
+/// Rooms of which a trigger keeps one, and what the database says of rooms without their listing.
+fn kept(more: &str) -> String {
+    format!(
         "{LISTINGS} CREATE TABLE rooms(id INTEGER PRIMARY KEY, listing_id INTEGER);
         INSERT INTO rooms VALUES (10,1), (20,2);
         CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN IF old.id = 20 THEN RETURN NULL; END IF; RETURN old; END';
-        CREATE TRIGGER keep BEFORE DELETE ON rooms FOR EACH ROW EXECUTE FUNCTION keep();"
-    );
-    let Some(bench) =
-        postgres(&schema, with_children(vec![child("rooms", "listing_id", OnDelete::Delete)])).await
-    else {
-        return;
-    };
-    let effects = bench.delete(&[&["1"], &["2"]]).await;
-    assert_eq!((&effects[0], code(&effects[1])), (&removed(2), "still_there"));
-    assert_eq!(left(&bench).await, ["2", "3"]);
+        CREATE TRIGGER keep BEFORE DELETE ON rooms FOR EACH ROW EXECUTE FUNCTION keep(); {more}"
+    )
+}
+
+const LINK: &str = "ALTER TABLE rooms ADD FOREIGN KEY (listing_id) REFERENCES listings;";
+
+/// A foreign key whose triggers an owner has switched off, or that the role's settings pass over, vouches for nothing.
+#[tokio::test]
+async fn i12_a_child_that_a_trigger_keeps_keeps_its_parent() {
+    let off = "ALTER TABLE rooms DISABLE TRIGGER ALL; ALTER TABLE rooms ENABLE TRIGGER keep;
+        ALTER TABLE listings DISABLE TRIGGER ALL;";
+    let replica = "ALTER TABLE rooms ENABLE ALWAYS TRIGGER keep; DO 'BEGIN EXECUTE
+        format(''ALTER DATABASE %I SET session_replication_role = replica'', current_database()); END';";
+    for more in [String::new(), format!("{LINK}{off}"), format!("{LINK}{replica}")] {
+        let table = with_children(vec![child("rooms", "listing_id", OnDelete::Delete)]);
+        let Some(bench) = postgres(&kept(&more), table).await else { return };
+        let effects = bench.delete(&[&["1"], &["2"]]).await;
+        assert_eq!((&effects[0], code(&effects[1])), (&removed(2), "still_there"), "{more}");
+        assert_eq!(left(&bench).await, ["2", "3"]);
+    }
+}
+
+#[tokio::test]
+async fn i12_a_foreign_key_vouches_for_children_and_refuses_what_would_leave_one() {
+    let table = with_children(vec![child("rooms", "listing_id", OnDelete::Delete)]);
+    let Some(bench) = postgres(&kept(LINK), table).await else { return };
+    let refused = bench.apply(vec![delete(&["1"]), delete(&["2"])]).await.unwrap_err();
+    assert!(matches!(refused, TargetError::Refused { code: "foreign_key", .. }), "{refused:?}");
+    assert_eq!(left(&bench).await, ["1", "2", "3"]);
+    assert_eq!(bench.delete(&[&["1"]]).await, [removed(2)]);
 }

@@ -188,6 +188,8 @@ async fn foreign_keys(
                     "SET NULL" => FkAction::SetNull,
                     _ => FkAction::Refuse,
                 },
+                // By our settings of the session.
+                enforced: true,
             });
         }
         if let Some(key) = relation.foreign_keys.last_mut() {

@@ -174,6 +174,8 @@ async fn foreign_keys(
                     "SET NULL" => FkAction::SetNull,
                     _ => FkAction::Refuse,
                 },
+                // Left aside where the statements of a plan take care of all that refers.
+                enforced: false,
             });
         }
         if let Some(key) = relation.foreign_keys.last_mut() {

@@ -244,7 +244,7 @@ impl Writer<'_> {
             }
             let (from, takes) = self.children(child);
             step(child, (&from, takes), "c", &mut run);
-            if matches!(child.fate, Fate::Delete | Fate::Nullify) {
+            if child.is_looked_at() {
                 standing.push(plain(format!("{PLACE} {from}"), takes));
             }
         }

@@ -23,7 +23,7 @@ pub struct Texts {
     pub weigh: Vec<Sql>,
     /// The same for what the database's own foreign keys take.
     pub cascades: Vec<Sql>,
-    /// Columns that children refer to.
+    /// Columns that children refer to, if children are looked at again.
     pub references: usize,
     /// `n`, the reference → `[n, rows]` that went; deepest first.
     pub children: Vec<Step>,
@@ -52,6 +52,8 @@ impl Texts {
             texts
         };
         let (mut children, references) = (Vec::new(), references(plan));
+        let looks_below = plan.children.iter().any(Node::is_looked_at);
+        let looked_at = if looks_below { references.as_slice() } else { &[] };
         for child in &plan.children {
             if let ([(_, above)], true) = (child.link.as_slice(), child.fate != Fate::Cascade) {
                 let reference = place(&references, above);
@@ -65,8 +67,8 @@ impl Texts {
             cascades: counted(&[Fate::Cascade]),
             children,
             delete: delete(plan),
-            standing: standing(plan, &references),
-            references: references.len(),
+            standing: standing(plan, looked_at),
+            references: looked_at.len(),
             deactivate,
             unmarked,
             values,
@@ -290,7 +292,7 @@ fn standing(plan: &Plan, references: &[Field]) -> Sql {
         living(plan)
     )];
     for child in &plan.children {
-        if let ([(_, above)], Fate::Delete | Fate::Nullify) = (child.link.as_slice(), child.fate) {
+        if let ([(_, above)], true) = (child.link.as_slice(), child.is_looked_at()) {
             let reference = format!("b.r{}", place(references, above));
             let is = is("c", &child.columns[0], &reference);
             parts.push(format!("SELECT b.n FROM {batch} JOIN {} AS c ON {is}", child.table));
