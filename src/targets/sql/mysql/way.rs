@@ -59,7 +59,9 @@ impl Way for JsonWay {
                 Found { n, rows: 1, guard, references }
             })
             .collect::<Vec<_>>();
-        if let (Some(count), false) = (&self.texts.count, found.is_empty()) {
+        // What only a deletion takes along is not counted for a row that is marked.
+        let count = if access == Access::Write { &self.texts.cascades } else { &self.texts.count };
+        if let (Some(count), false) = (count, found.is_empty()) {
             // A statement of its own: what the first one sees of other tables is older than its locks.
             let counts: Vec<(usize, u64)> = read(&session.json(count, vec![keys]).await?)?;
             let mut rows = vec![1; wanted.len()];
@@ -93,11 +95,20 @@ impl Way for JsonWay {
     ) -> Result<Vec<usize>, TargetError> {
         // In key order again, in which they were found: the servers walk the first table of a join.
         going.sort_unstable_by_key(|row| row.n);
-        let rows = Rows { wanted, going };
         let steps = match action {
             Action::Delete => &self.texts.delete,
             _ => self.texts.deactivate.as_ref().expect("asked for only where it is configured"),
         };
+        for statement in &steps.counts {
+            let args = Rows { wanted, going }.args(statement);
+            let counted: Vec<(usize, u64)> = read(&session.json(&statement.sql, args).await?)?;
+            for (index, count) in counted {
+                if let Some(row) = going.get_mut(index) {
+                    row.rows += count;
+                }
+            }
+        }
+        let rows = Rows { wanted, going };
         for statement in &steps.run {
             session.run(&statement.sql, rows.args(statement)).await?;
         }

@@ -3,6 +3,8 @@
 //! Each takes one JSON text first, of no more than it needs: reading a value out of it costs 5 µs, which is as much
 //! as finding a row.
 
+mod counts;
+
 use super::super::super::catalogue::Affinity;
 use super::super::super::key::Arg;
 use super::super::super::plan::{Fate, Field, Node, Plan};
@@ -15,6 +17,8 @@ const PLACE: &str = "SELECT CAST(b.n - 1 AS CHAR) FROM";
 const UTF8MB4: &str = "utf8mb4 ";
 /// The tables of a join, walked in this order.
 const DRIVES: &str = "STRAIGHT_JOIN";
+/// What becomes of rows that go along.
+const GOING: &[Fate] = &[Fate::Delete, Fate::Cascade];
 /// A statement with the JSON text that it takes, and the values that follow.
 pub struct Statement {
     pub sql: Sql,
@@ -40,8 +44,10 @@ pub struct Texts {
     pub find: Sql,
     /// The same without locks.
     pub look: Sql,
-    /// Answers `[n, rows]`; `None` if nothing goes along.
+    /// Answers `[n, rows]` with all that goes along; `None` if nothing does.
     pub count: Option<Sql>,
+    /// The same with what the database's own foreign keys take.
+    pub cascades: Option<Sql>,
     /// Answers `[n, [rows, …]]`, in the order of `Plan::tables`.
     pub by_table: Sql,
     pub delete: Steps,
@@ -52,6 +58,8 @@ pub struct Texts {
 }
 
 pub struct Steps {
+    /// Each answers `[n, rows]` with the rows of a table that go along by `run`.
+    pub counts: Vec<Statement>,
     /// In order, children before their parents. The last one is the table's own.
     pub run: Vec<Statement>,
     /// Each answers with the place of each row that is not as it should be afterwards (I12).
@@ -76,8 +84,9 @@ impl Texts {
         Self {
             find: format!("{look} {locking}").into(),
             look: look.into(),
-            count: (writer.terms().len() > 1).then(|| writer.counted(&writer.terms().join(" + "))),
-            by_table: writer.counted(&format!("JSON_ARRAY({})", writer.terms().join(", "))),
+            count: writer.count(GOING),
+            cascades: writer.count(&[Fate::Cascade]),
+            by_table: writer.counted(&format!("JSON_ARRAY({})", writer.terms(GOING).join(", "))),
             delete: writer.delete(),
             deactivate: (!plan.deactivate.is_empty()).then(|| writer.deactivate()),
             mirrored: writer.mirrored(),
@@ -196,13 +205,20 @@ impl Writer<'_> {
         )
     }
 
-    /// The row itself, and for each table of which rows go along, how many: both walk the tree as the plan does.
-    fn terms(&self) -> Vec<String> {
+    /// The row itself, and for each table of which rows have one of these fates, how many: both walk the tree as the
+    /// plan does.
+    fn terms(&self, fates: &[Fate]) -> Vec<String> {
         let mut terms = vec!["1".to_owned()];
         for child in &self.plan.children {
-            count(child, "p", ("", ""), &mut terms);
+            counts::under(child, fates, "p", ("", ""), &mut terms);
         }
         terms
+    }
+
+    /// All of a row and those; `None` if there are none.
+    fn count(&self, fates: &[Fate]) -> Option<Sql> {
+        let terms = self.terms(fates);
+        (terms.len() > 1).then(|| self.counted(&terms.join(" + ")))
     }
 
     fn counted(&self, what: &str) -> Sql {
@@ -237,13 +253,13 @@ impl Writer<'_> {
 
     fn delete(&self) -> Steps {
         let plan = self.plan;
-        let (mut run, mut standing) = (Vec::new(), Vec::new());
+        let (mut counts, mut run, mut standing) = (Vec::new(), Vec::new(), Vec::new());
         for child in &plan.children {
             if child.fate == Fate::Cascade {
                 continue;
             }
             let (from, takes) = self.children(child);
-            step(child, (&from, takes), "c", &mut run);
+            step(child, (&from, takes), "c", (&mut counts, &mut run));
             if child.is_looked_at() {
                 standing.push(plain(format!("{PLACE} {from}"), takes));
             }
@@ -262,7 +278,7 @@ impl Writer<'_> {
                 standing.push(plain(format!("{left} WHERE p.{column} IS NULL"), Takes::Keys));
             }
         }
-        Steps { run, standing }
+        Steps { counts, run, standing }
     }
 
     fn deactivate(&self) -> Steps {
@@ -289,6 +305,7 @@ impl Writer<'_> {
         let own = format!("UPDATE {going} SET {}{}", set.join(", "), self.guard_kept());
         let left = format!("{PLACE} {} WHERE {}", self.rows(), differs.join(" OR "));
         Steps {
+            counts: Vec::new(),
             run: vec![Statement { sql: own.into(), takes, values: values.clone() }],
             standing: vec![Statement { sql: left.into(), takes: Takes::Keys, values }],
         }
@@ -323,7 +340,7 @@ impl Writer<'_> {
         let mut counts =
             vec![format!("SELECT CAST(COUNT(*) AS CHAR) FROM {}{living}", self.plan.table).into()];
         for child in &self.plan.children {
-            belonging(child, &mut counts);
+            counts::belonging(child, &mut counts);
         }
         counts
     }
@@ -335,7 +352,12 @@ fn plain(sql: String, takes: Takes) -> Statement {
 
 /// Deepest first: a row goes before the row that it refers to. `from` joins down to the rows of `node`, which are
 /// `alias`.
-fn step(node: &Node, (from, takes): (&str, Takes), alias: &str, run: &mut Vec<Statement>) {
+fn step(
+    node: &Node,
+    (from, takes): (&str, Takes),
+    alias: &str,
+    (counts, run): (&mut Vec<Statement>, &mut Vec<Statement>),
+) {
     for child in &node.children {
         // Only the database's own foreign keys, which it carries out itself, have several columns.
         if let ([here], [(_, above)], true) =
@@ -344,49 +366,19 @@ fn step(node: &Node, (from, takes): (&str, Takes), alias: &str, run: &mut Vec<St
             let below = format!("{alias}c");
             let on = refers(here, &format!("{below}.{}", here.name), &format!("{alias}.{above}"));
             let from = format!("{from} {DRIVES} {} {below} ON {on}", child.table);
-            step(child, (&from, takes), &below, run);
+            step(child, (&from, takes), &below, (counts, run));
         }
     }
     match node.fate {
-        Fate::Delete => run.push(plain(format!("DELETE {alias} FROM {from}"), takes)),
+        Fate::Delete => {
+            counts
+                .push(plain(format!("SELECT JSON_ARRAY(b.n - 1, COUNT(*)) FROM {from} GROUP BY b.n"), takes));
+            run.push(plain(format!("DELETE {alias} FROM {from}"), takes));
+        }
         Fate::Nullify => {
             let column = &node.columns[0].name;
             run.push(plain(format!("UPDATE {from} SET {alias}.{column} = NULL"), takes));
         }
         Fate::Keep | Fate::Cascade => {}
-    }
-}
-
-/// Adds the number of rows under the row `above`, and under those, to `terms`. `tables` and `condition` are
-/// the join so far, from the children of the table down.
-fn count(node: &Node, above: &str, (tables, condition): (&str, &str), terms: &mut Vec<String>) {
-    let alias = format!("{above}c");
-    let link = node.link.iter().zip(&node.columns);
-    let on = link.map(|((_, there), here)| {
-        refers(here, &format!("{alias}.{}", here.name), &format!("{above}.{there}"))
-    });
-    let on = on.collect::<Vec<_>>().join(" AND ");
-    let (tables, condition) = if tables.is_empty() {
-        (format!("{} {alias}", node.table), on)
-    } else {
-        (format!("{tables} {DRIVES} {} {alias} ON {on}", node.table), condition.to_owned())
-    };
-    if node.fate.goes() {
-        terms.push(format!("(SELECT COUNT(*) FROM {tables} WHERE {condition})"));
-    }
-    for child in &node.children {
-        count(child, &alias, (&tables, &condition), terms);
-    }
-}
-
-/// Rows that refer to some parent. Whether that parent exists is not asked: it would cost a look-up a row.
-fn belonging(node: &Node, counts: &mut Vec<Sql>) {
-    if node.fate.goes()
-        && let Some((column, _)) = node.link.first()
-    {
-        counts.push(format!("SELECT CAST(COUNT({column}) AS CHAR) FROM {}", node.table).into());
-    }
-    for child in &node.children {
-        belonging(child, counts);
     }
 }
