@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::backlog::{self, random};
-use crate::databases::{Postgres, Product as _, Server, listings, run, seeded};
+use crate::databases::{Product as _, Server, listings, run, seeded};
+use crate::products::Postgres;
 use crate::report::{Report, median};
 use crate::setting;
 

@@ -13,6 +13,7 @@ mod doors;
 mod guest;
 mod latency;
 mod load;
+mod products;
 mod replica;
 mod report;
 mod resident;
@@ -97,8 +98,8 @@ fn measure(name: &str, what: &str) -> anyhow::Result<bool> {
             "ack" => ack::rate(&mut report).await,
             "ack_p99" => ack::p99(&mut report).await,
             "delete" => backlog::replica(&mut report).await,
-            "delete_postgres" => databases::backlog(&mut report, &databases::Postgres).await,
-            "delete_mariadb" => databases::backlog(&mut report, &databases::MariaDb).await,
+            "delete_postgres" => databases::backlog(&mut report, &products::Postgres).await,
+            "delete_mariadb" => databases::backlog(&mut report, &products::MariaDb).await,
             "guest_postgres" => guest::pgbench(&mut report).await,
             "index" => backlog::search(&mut report).await,
             "latency" => latency::gone(&mut report).await,

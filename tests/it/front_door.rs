@@ -18,7 +18,7 @@ const OTHER_FILES: usize = 1_000;
 /// queue is short, and what falls out of it looks open to the client for ever.
 const ACCEPTED_EVERY: usize = 250;
 /// After this a connection is taken to stay for ever. The daemon's own limits are below 10 s.
-const FOR_EVER: Duration = Duration::from_mins(1);
+const FOR_EVER: Duration = Duration::from_mins(5);
 
 /// The ways of being slow.
 #[derive(Clone, Copy)]

@@ -18,7 +18,7 @@ pub use home::{Home, Setup};
 pub use journal::Journal;
 
 /// How long anything may take before a test fails: far more than it ever needs.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Looks until it is so.
