@@ -226,7 +226,10 @@ impl Writer<'_> {
         };
         let mut left = vec![self.row_where(&standing)];
         for child in &plan.children {
-            if let ([(column, above)], Fate::Delete | Fate::Nullify) = (child.link.as_slice(), child.fate) {
+            // A covered plan's tables have no trigger, and the transaction is the only one that writes: nothing could
+            // have brought a child back.
+            let looked_at = child.is_looked_at() && !plan.covered;
+            if let ([(column, above)], true) = (child.link.as_slice(), looked_at) {
                 let (table, reference) = (&child.table, self.reference(above));
                 left.push(format!(
                     "EXISTS (SELECT 1 FROM {table} c WHERE c.{column} = f.{reference} {EXACTLY})"
