@@ -201,7 +201,7 @@ pub struct ForeignKey {
     /// (column here, column there)
     pub columns: Vec<(String, String)>,
     pub on_delete: FkAction,
-    /// The database sees to it in our transactions too: no row here refers to a row that is gone.
+    /// The database sees to it in our transactions too, whatever triggers do: no row here refers to a row that is gone.
     pub enforced: bool,
 }
 

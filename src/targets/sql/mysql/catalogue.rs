@@ -188,7 +188,7 @@ async fn foreign_keys(
                     "SET NULL" => FkAction::SetNull,
                     _ => FkAction::Refuse,
                 },
-                // By our settings of the session.
+                // By our settings of the session; what a foreign key does itself fires no trigger.
                 enforced: true,
             });
         }

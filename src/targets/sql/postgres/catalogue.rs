@@ -56,12 +56,13 @@ const INDEXES: &str = "SELECT i.indrelid::pg_catalog.int8, i.indexrelid::pg_cata
     LEFT JOIN pg_catalog.pg_collation l ON l.oid = i.indcollation[s.place]
     WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) ORDER BY 1, 2, s.place";
 
-/// The last column: whether all four triggers are at work that a foreign key is enforced by, two on either side. An owner
-/// may switch them off, and parts of tables have their own.
+/// The last column: whether it refuses, and all four triggers are at work that it is enforced by, two on either side. An
+/// owner may switch them off, and parts of tables have their own. What a cascade would do, a trigger can keep from
+/// happening, and the row stays.
 const FOREIGN_KEYS: &str =
     "SELECT k.conrelid::pg_catalog.int8, k.confrelid::pg_catalog.int8, k.oid::pg_catalog.int8,
       k.confdeltype::pg_catalog.text, h.attname::pg_catalog.text, t.attname::pg_catalog.text,
-      pg_catalog.current_setting('session_replication_role') <> 'replica' AND 4 =
+      k.confdeltype IN ('a', 'r') AND pg_catalog.current_setting('session_replication_role') <> 'replica' AND 4 =
         (SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgenabled IN ('O', 'A'))
     FROM pg_catalog.pg_constraint k
     CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey))

@@ -4,8 +4,8 @@ use super::super::super::super::plan::{Fate, Node};
 use super::super::super::super::session::Sql;
 use super::{DRIVES, refers};
 
-/// Adds the number of rows of one of these fates under the row `above`, and under those, to `terms`. `tables` and `condition` are
-/// the join so far, from the children of the table down.
+/// Adds the number of rows of one of these fates under the row `above`, and under those, to `terms`. `tables` and
+/// `condition` are the join so far, from the children of the table down.
 pub fn under(
     node: &Node,
     fates: &[Fate],
