@@ -134,3 +134,31 @@ fn draft(at: Timestamp, delivery: Delivery, asked: Option<Asked>) -> Draft {
     let heard = Heard { source, door, run, sha256, notices, unreadable, reason, asked };
     Draft { at, event: Event::Heard(heard), body }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        Entity, Key, Outcome,
+        event::{Fact, Settled, Settlement},
+    };
+
+    /// A batch of so many records, of which the target confirmed each.
+    fn settled(results: usize) -> Event {
+        let result = Settlement {
+            fact: Fact(1, 1),
+            entity: Entity::new("listing"),
+            key: Key::new(vec!["1".into()]).unwrap(),
+            outcome: Outcome::Deleted,
+            rows: 1,
+            failure: None,
+        };
+        Event::Settled(Settled { target: "replica".into(), batch: 1, results: vec![result; results] })
+    }
+
+    #[test]
+    fn a_batch_is_folded_beside_the_next_one_from_its_size_on() {
+        assert!(!is_folded_at_once(&settled(LARGE_BATCH - 1)));
+        assert!(is_folded_at_once(&settled(LARGE_BATCH)));
+    }
+}
