@@ -26,6 +26,7 @@ super::on_every_server!(
     deletions_pause_while_others_wait_for_locks,
     a_batch_that_takes_too_long_makes_the_next_one_smaller,
     deletions_rest_while_others_are_at_work,
+    a_disk_that_is_full_halts_the_target_and_loses_nothing,
 );
 
 /// Rounds of each way to lose a connection.
@@ -317,4 +318,29 @@ async fn deletions_rest_while_others_are_at_work(database: Database) {
     until("it works", async || replica.lines(at_work).await == ["1"]).await;
     rests_after_a_batch(&replica.url).await;
     other.abort();
+}
+
+async fn a_disk_that_is_full_halts_the_target_and_loses_nothing(database: Database) {
+    let (full, mended) = match database {
+        Database::MariaDb => (
+            "CREATE TRIGGER disk BEFORE DELETE ON listings FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021",
+            "DROP TRIGGER disk",
+        ),
+        _ => (
+            "CREATE FUNCTION disk() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN RAISE EXCEPTION USING ERRCODE = ''disk_full''; END';
+             CREATE TRIGGER disk BEFORE DELETE ON listings FOR EACH ROW EXECUTE FUNCTION disk()",
+            "DROP TRIGGER disk ON listings",
+        ),
+    };
+    let replica = database.fresh().await;
+    replica.sql(&format!("{}{full}", schema(database, 2))).await;
+    let target = target(&replica.url, family());
+    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
+    let error = target.apply(&batch).await.unwrap_err();
+    assert!(matches!(&error, TargetError::Halted(why) if why.contains("disk is full")), "{error:?}");
+    assert_eq!(replica.lines(LEFT).await, ["2|2"]);
+    replica.sql(mended).await;
+    assert_eq!(target.apply(&batch).await.unwrap(), [removed(2)]);
+    assert_eq!(replica.lines(LEFT).await, ["1|1"]);
 }
