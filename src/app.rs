@@ -60,7 +60,7 @@ impl Parts {
     pub async fn open(config: Config, clock: SharedClock, daemon: bool) -> anyhow::Result<Self> {
         let options = OpenOptions { daemon, queue_max: config.state.queue_max };
         let (store, writer) = SqliteStore::open(&config.state.path, options).await?;
-        tokio::spawn(writer.run());
+        writer.start().context("cannot start the thread that writes the journal")?;
         let store: SharedStore = Arc::new(store);
         let bell = Arc::new(Notify::new());
         let intake = Intake::new(store.clone(), clock.clone(), bell.clone());

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 /// Bytes that are written before the WAL is moved: seldom enough that its syncs do not count, often enough that
 /// what must be read again after a crash stays small.
 const MOVED_BYTES: u64 = 16 << 20;
-/// What a commit writes at least, bytes: a few pages, however small the entry is.
-const COMMIT_BYTES: u64 = 16 << 10;
+/// What a commit writes at least, bytes: a page of entries and one of bodies, however small the entry is.
+const COMMIT_BYTES: u64 = 32 << 10;
 const PASS: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 
 /// What the two agree on.

@@ -33,14 +33,31 @@ const READER_CACHE_KIB: &str = "-1024";
 /// Prepared texts of the folding connection: what a step of few entries comes to, in its usual combinations.
 const FOLD_STATEMENTS_KEPT: usize = 256;
 
-const JOURNAL: &[(i64, &str, &str)] = &[
-    (1, "journal", include_str!("../../../migrations/journal/0001_journal.sql")),
-    (2, "bodies by commit", include_str!("../../../migrations/journal/0002_bodies_by_commit.sql")),
-];
-pub(super) const PROJECTIONS: &[(i64, &str, &str)] = &[
-    (1, "projections", include_str!("../../../migrations/projections/0001_projections.sql")),
-    (2, "due in one index", include_str!("../../../migrations/projections/0002_due_in_one_index.sql")),
-];
+/// What a file is made of.
+pub(super) struct Schema {
+    /// Of a file that is made anew; one that is there keeps what it has. Bytes.
+    page_bytes: u32,
+    /// Number, name and text of each.
+    pub migrations: &'static [(i64, &'static str, &'static str)],
+}
+
+const JOURNAL: Schema = Schema {
+    // Only ever added to: a commit of many entries is a few pages, each of which costs a write to the WAL and one to
+    // the file. Larger ones would have a single entry write too much.
+    page_bytes: 16_384,
+    migrations: &[
+        (1, "journal", include_str!("../../../migrations/journal/0001_journal.sql")),
+        (2, "bodies by commit", include_str!("../../../migrations/journal/0002_bodies_by_commit.sql")),
+    ],
+};
+pub(super) const PROJECTIONS: Schema = Schema {
+    // Touched at random: what is written of a page is little.
+    page_bytes: 4_096,
+    migrations: &[
+        (1, "projections", include_str!("../../../migrations/projections/0001_projections.sql")),
+        (2, "due in one index", include_str!("../../../migrations/projections/0002_due_in_one_index.sql")),
+    ],
+};
 
 /// Who opens, and how much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +74,9 @@ pub async fn open(path: &Path, options: OpenOptions) -> Result<(SqliteStore, Wri
     }
     let daemon = if options.daemon { Some(lock(path)?) } else { None };
 
-    migrate(path, JOURNAL).await?;
+    migrate(path, &JOURNAL).await?;
     let beside = projections_path(path);
-    migrate(&beside, PROJECTIONS).await?;
+    migrate(&beside, &PROJECTIONS).await?;
     rebuild_if_foreign(path, &beside).await?;
 
     let tail = Arc::new(Tail::default());
@@ -123,8 +140,10 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-async fn migrate(path: &Path, known: &[(i64, &'static str, &'static str)]) -> Result<(), StoreError> {
+async fn migrate(path: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let known = schema.migrations;
     let mut connection = connect_options(path, SqliteSynchronous::Full)
+        .page_size(schema.page_bytes)
         .connect()
         .await
         .map_err(|error| failed(path, &error))?;

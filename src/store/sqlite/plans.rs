@@ -7,7 +7,7 @@ use super::open::PROJECTIONS;
 /// The steps, in the database's words.
 pub async fn plan(statement: &str) -> Vec<String> {
     let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    for (_, _, schema) in PROJECTIONS {
+    for (_, _, schema) in PROJECTIONS.migrations {
         sqlx::raw_sql(*schema).execute(&mut connection).await.unwrap();
     }
     let text = format!("EXPLAIN QUERY PLAN {statement}");
