@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, Row as _};
 
 use crate::databases::{Product, run};
 use crate::setting;
@@ -252,5 +252,17 @@ impl Product for MariaDb {
         let seconds = began.elapsed().as_secs_f64();
         anyhow::ensure!(gone == numbers.len() as u64, "by hand, {gone} went");
         Ok(seconds)
+    }
+
+    fn clears(&self) -> bool {
+        true
+    }
+
+    async fn cleared(&self, port: u16) -> anyhow::Result<bool> {
+        let mut connection = MySqlConnection::connect(&self.url(port)).await?;
+        let status = sqlx::query("SHOW ENGINE INNODB STATUS").fetch_one(&mut connection).await?;
+        let status: String = status.try_get("Status")?;
+        connection.close().await?;
+        Ok(status.contains("state: running but idle") && status.contains("History list length 0\n"))
     }
 }
