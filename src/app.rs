@@ -3,6 +3,7 @@
 //! Building (`Parts::open`) binds no port and starts no loop; commands stop there. Running (`serve`) adds the
 //! listeners, the loops and the schedule. No decision about a deletion is made here.
 
+mod journal;
 pub mod pipeline;
 
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ impl Parts {
     pub async fn open(config: Config, clock: SharedClock, daemon: bool) -> anyhow::Result<Self> {
         let options = OpenOptions { daemon, queue_max: config.state.queue_max };
         let (store, writer) = SqliteStore::open(&config.state.path, options).await?;
-        writer.start().context("cannot start the thread that writes the journal")?;
+        journal::write(writer).context("cannot start the thread that writes the journal")?;
         let store: SharedStore = Arc::new(store);
         let bell = Arc::new(Notify::new());
         let intake = Intake::new(store.clone(), clock.clone(), bell.clone());
@@ -169,6 +170,7 @@ pub async fn serve(
     let desk = desk.router().merge(api(&parts, &targets, &folded, &stop).router());
     let admin = listener("admin", admin, &parts).streaming(web::api::streams);
     listen(&mut tasks, "admin", admin, desk, &stop);
+    tasks.spawn("journal", journal::supervise(parts.store.health(), stop.drain.clone()));
     carry_out(&mut tasks, &parts, &targets, (progress, folded), &stop);
     gather(&mut tasks, &parts, &stop.drain)?;
     let scheduler = schedule(&mut tasks, &parts, &stop.drain).await?;

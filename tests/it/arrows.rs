@@ -50,7 +50,7 @@ const ONLY: &[(&[&str], &[&str], &str)] = &[
         "signatures are judged in one place, and simulated in one",
     ),
     (
-        &["tokio::spawn", "thread::spawn", "JoinSet", "TaskTracker"],
+        &["tokio::spawn", "thread::spawn", "thread::Builder", "JoinSet", "TaskTracker"],
         &["app", "cli", "lifecycle", "sandbox", "web/listener"],
         "a task that nobody watches can end unnoticed",
     ),

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use expunged::app::Parts;
-use expunged::domain::Entity;
 use expunged::fold::Progress;
 use expunged::store::Health;
-use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
+use expunged::targets::{Batch, Effect, Target, TargetError};
 use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::between::{Between, Seen};
 use crate::support::crash::home::open;
 use crate::support::crash::{Home, Setup, parts, until};
 
@@ -35,21 +35,9 @@ struct Ending {
 }
 
 #[async_trait]
-impl Target for Ending {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    async fn check(&self) -> Result<Vec<Finding>, TargetError> {
-        self.inner.check().await
-    }
-
-    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
-        self.inner.mirrored(entity).await
-    }
-
-    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
-        self.inner.weigh(removals).await
+impl Between for Ending {
+    fn behind(&self) -> &dyn Target {
+        &*self.inner
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
@@ -80,7 +68,7 @@ async fn crash(home: &Home, target: &str, way: Way, moment: Moment) {
     let parts = parts::open(home).await;
     let reached = Arc::new(Notify::new());
     let inner = parts::target(&parts, target).await;
-    let ending = Arc::new(Ending { inner, moment, reached: reached.clone() });
+    let ending = Arc::new(Seen(Ending { inner, moment, reached: reached.clone() }));
     let hear = async || {
         for number in NUMBERS {
             parts::hear(&parts, number).await;

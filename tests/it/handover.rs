@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use expunged::domain::{Action, Door, Entity, Event, Outcome};
+use expunged::domain::{Action, Door, Event, Outcome};
 use expunged::intake::Intake;
-use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
+use expunged::targets::{Removal, Target, TargetError};
 
+use crate::support::between::{Between, Seen};
 use crate::support::memory::Memory;
 use crate::support::mirror;
 use crate::support::rig::{Rig, delivery, listing, notice, until};
@@ -22,17 +23,9 @@ struct Meddled {
 }
 
 #[async_trait]
-impl Target for Meddled {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    async fn check(&self) -> Result<Vec<Finding>, TargetError> {
-        self.inner.check().await
-    }
-
-    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
-        self.inner.mirrored(entity).await
+impl Between for Meddled {
+    fn behind(&self) -> &dyn Target {
+        &*self.inner
     }
 
     async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
@@ -44,10 +37,6 @@ impl Target for Meddled {
             intake.record(delivery(Door::Webhook, again)).await.unwrap();
         }
         self.inner.weigh(removals).await
-    }
-
-    async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
-        self.inner.apply(batch).await
     }
 }
 
@@ -87,11 +76,11 @@ async fn i3_a_re_listing_that_comes_before_the_decision_keeps_a_record_that_a_wa
     let (folder, clock) = (tempfile::tempdir().unwrap(), mirror::clock());
     let replica = Memory::new("replica", clock.clone());
     let (intake, listed_again) = (OnceLock::new(), AtomicBool::new(false));
-    let meddled = Arc::new(Meddled { inner: replica.clone(), intake, listed_again });
+    let meddled = Arc::new(Seen(Meddled { inner: replica.clone(), intake, listed_again }));
     let key = listing("1");
     let config = mirror::config(folder.path(), "http://127.0.0.1:9", "", "");
     let mut rig = Rig::over(config, clock, vec![meddled.clone()]).await;
-    assert!(meddled.intake.set(rig.parts.intake.clone()).is_ok());
+    assert!(meddled.0.intake.set(rig.parts.intake.clone()).is_ok());
     // A guard that would let it go: only the queue knows better.
     replica.put(&key, 1, rig.now());
     rig.run();

@@ -1,5 +1,6 @@
 //! What the tests share: the project's files, the program as a process, and its parts run in this one.
 
+pub mod between;
 pub mod code;
 pub mod crash;
 pub mod logs;

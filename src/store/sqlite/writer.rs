@@ -132,17 +132,6 @@ fn stopped() -> StoreError {
 }
 
 impl Writer {
-    /// Runs on a thread of its own: the kernel wakes that as soon as a commit is on disk, where a task among those
-    /// that answer would wait for its turn, and all of them for it.
-    ///
-    /// # Errors
-    /// The system grants no more threads.
-    pub fn start(self) -> std::io::Result<()> {
-        let own = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("journal".into()).spawn(move || own.block_on(self.run()))?;
-        Ok(())
-    }
-
     /// Runs until every store that hands in is gone, and everything handed in is answered.
     pub async fn run(self) {
         let (checkpoint, options) = (Arc::clone(&self.checkpoint), self.options.clone());

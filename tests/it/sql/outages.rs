@@ -9,11 +9,12 @@ use expunged::config::Secret;
 use expunged::config::target::{Limits, OnDelete, Sql, Table};
 use expunged::domain::{Action, Door, Entity, Key, Timestamp};
 use expunged::targets::sql::SqlTarget;
-use expunged::targets::{Batch, Effect, Finding, Removal, Target, TargetError};
+use expunged::targets::{Batch, Effect, Removal, Target, TargetError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::bench::{Database, child, delete, removed, target, with_children};
+use crate::support::between::{Between, Seen};
 use crate::support::mirror;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::rig::{Rig, notice, until};
@@ -175,21 +176,9 @@ struct Heard {
 }
 
 #[async_trait]
-impl Target for Heard {
-    fn name(&self) -> &str {
-        self.target.name()
-    }
-
-    async fn check(&self) -> Result<Vec<Finding>, TargetError> {
-        self.target.check().await
-    }
-
-    async fn mirrored(&self, entity: &Entity) -> Result<u64, TargetError> {
-        self.target.mirrored(entity).await
-    }
-
-    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
-        self.target.weigh(removals).await
+impl Between for Heard {
+    fn behind(&self) -> &dyn Target {
+        &self.target
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
@@ -205,7 +194,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion(d
     replica.sql(&schema(database, LISTINGS)).await;
     let folder = tempfile::tempdir().unwrap();
     let heard = Heard { target: target(&replica.url, family()), errors: Mutex::default() };
-    let heard = Arc::new(heard);
+    let heard = Arc::new(Seen(heard));
     let mut rig = rig(&folder, heard.clone()).await;
     let stop = CancellationToken::new();
     let some =
@@ -235,7 +224,7 @@ async fn a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion(d
     }
     assert_eq!(outcomes(&rig).await, [("deleted".to_owned(), LISTINGS as u64)]);
     assert_eq!(replica.lines(LEFT).await, ["0|0"]);
-    let errors = std::mem::take(&mut *heard.errors.lock().unwrap());
+    let errors = std::mem::take(&mut *heard.0.errors.lock().unwrap());
     let known = |error: &TargetError| matches!(error, TargetError::Unavailable(why) if why.contains("another transaction") || why.contains("lock"));
     assert!(errors.iter().all(known), "{errors:?}");
     rig.stop().await;
