@@ -20,6 +20,7 @@ const LISTINGS: u64 = 1_000_000;
 const ROUNDS: usize = 3;
 /// How long a server may take to start, or to end in good order.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How often a server is looked at: a hundredth of what is measured, and seldom enough to leave it the machine.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// One product: how its server is made and started, and how it is spoken to by hand.

@@ -43,6 +43,9 @@ mod tests {
         let cancel = CancellationToken::new();
         let watching = tokio::spawn(supervise(told.clone(), cancel.clone()));
         health.send(Health::Unavailable("full".into())).unwrap();
+        // Until it has seen that.
+        tokio::task::yield_now().await;
+        assert!(!watching.is_finished());
         cancel.cancel();
         assert_eq!(watching.await.unwrap(), Ok(()));
         drop(health);

@@ -160,26 +160,12 @@ impl Writer {
             if received == 0 {
                 break;
             }
-            if requests.len() > 1 {
-                self.gather(&mut requests).await;
-            }
             self.commit(&mut requests).await;
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "journal did not close cleanly");
-        }
-    }
-
-    /// Where several came at once, lets those who are about to hand in do so first, since each commit costs a sync.
-    /// Nobody waits for a clock.
-    async fn gather(&mut self, requests: &mut Vec<Append>) {
-        tokio::task::yield_now().await;
-        while requests.len() < COMMIT_REQUESTS_MAX
-            && let Ok(request) = self.requests.try_recv()
-        {
-            requests.push(request);
         }
     }
 
