@@ -19,6 +19,7 @@ mod readers;
 mod requests;
 mod rows;
 mod script;
+mod settle;
 mod tail;
 mod writer;
 

@@ -277,6 +277,39 @@ async fn i3_a_relisting_that_comes_while_its_batch_is_under_way_leaves_the_newer
 }
 
 #[tokio::test]
+async fn i3_what_failed_while_its_relisting_came_is_not_asked_for_again() {
+    for retry in [true, false] {
+        let world = World::new();
+        let mut rig = world.rig().await;
+        let all = keys(0..3);
+        // A copy without a guard: nothing but the queue keeps a deletion from a record that is listed again.
+        world.put(&all, Timestamp::MIN);
+        world.search.state().down = true;
+        rig.run();
+        rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
+        until("the batch is under way", async || world.search.state().turned_away > 0).await;
+        rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1)))).await;
+        until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
+        {
+            let mut search = world.search.state();
+            search.failing.insert(all[1].clone(), failure(retry));
+            search.down = false;
+        }
+        rig.quiet_or_waiting().await;
+        world.search.state().failing.clear();
+        world.later(Duration::from_hours(1));
+        // Wakes the target's loop, an hour later.
+        rig.record(Door::Webhook, told(&keys(5..6), Action::Delete, rig.now())).await;
+        rig.quiet().await;
+        assert!(world.search.has(&all[1]), "listed again, and deleted");
+        assert_eq!(at_target(&rig, &all[1], "search").await.unwrap().outcome, Some(Outcome::Superseded));
+        assert!(rig.parts.store.parked(9).await.unwrap().is_empty());
+        assert!(!world.search.has(&all[0]) && !world.search.has(&all[2]));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_large_backlog_is_taken_in_the_order_of_its_keys_in_batches_that_grow() {
     let world = World::new();
     let mut rig = world.rig().await;

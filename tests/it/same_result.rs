@@ -156,7 +156,8 @@ async fn left(folder: &Path) -> Left {
     let set = |text: String| serde_json::from_str::<BTreeSet<String>>(&text).unwrap();
     let outcomes =
         "SELECT json_array(k.target, replace(k.outcome, 'already_deleted', 'deleted'), t.action, count(*))
-        FROM tasks AS k JOIN tombstones AS t ON t.id = k.tombstone WHERE t.action <> 'relisted'
+        FROM (SELECT target, tombstone, outcome FROM outcomes
+          UNION ALL SELECT target, tombstone, 'due' FROM queue) AS k JOIN tombstones AS t ON t.id = k.tombstone WHERE t.action <> 'relisted'
         GROUP BY k.target, replace(k.outcome, 'already_deleted', 'deleted'), t.action ORDER BY 1";
     // An index has no guard: what it lost of these is the importer's to write back, as it did in the replica.
     let relisted = "SELECT (key ->> 0) || ':' || (key ->> 1) FROM tombstones WHERE action = 'relisted'";

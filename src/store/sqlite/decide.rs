@@ -1,4 +1,4 @@
-//! From a decision to tasks, from a batch to outcomes: the statements that move many rows at once.
+//! From a decision to what waits at the targets: the statements that move many facts at once.
 //!
 //! Lists of facts go in as one JSON object `{"tombstone": cause}`: `json_each` gives both without parsing each
 //! element again. A fact whose cause is no longer the tombstone's was overtaken, and is passed over.
@@ -10,25 +10,37 @@ use sqlx::SqliteConnection;
 use super::rows::json;
 use super::script::Script;
 use crate::domain::{
-    Entity, Outcome, Seq, Timestamp, TombstoneId,
-    event::{Decided, Fact, Failure, HeldSet, Resolved, Settled, Settlement, Started, Topology},
+    Entity, Seq, Timestamp, TombstoneId,
+    event::{Decided, Fact, HeldSet, Resolved, Topology},
 };
 use crate::store::StoreError;
 
-const SUPERSEDE: &str =
-    "UPDATE tasks SET state = 'done', outcome = 'superseded', code = NULL, message = NULL,
-    settled = ? WHERE tombstone IN (SELECT value FROM json_each(?)) AND target IN
-    (SELECT key FROM json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets'))
-    AND state <> 'done'";
-const TASKS: &str = "INSERT INTO tasks (target, tombstone, entity, key, action, at, upstream_time, cause, heard_at, state)
-    SELECT ?, t.id, t.entity, t.key, t.action, t.at, t.upstream_time, t.cause, t.heard_at, 'due'
-    FROM json_each(?) AS f CROSS JOIN tombstones AS t ON t.id = CAST(f.key AS INTEGER)
+/// What waits for the tombstones of a list at the targets that there are.
+const WAITING: &str = "FROM json_each(?) AS f CROSS JOIN tombstones AS t ON t.id = f.value
+    CROSS JOIN json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets') AS g
+    CROSS JOIN queue AS q ON q.target = g.key AND q.entity = t.entity AND q.key = t.key";
+const SUPERSEDE: &str = "INSERT INTO outcomes (tombstone, target, cause, outcome, settled, attempts, removed)
+    SELECT q.tombstone, q.target, q.cause, 'superseded', ?, q.attempts, q.removed";
+const UNQUEUE: &str = "DELETE FROM queue WHERE (target, entity, key) IN (SELECT q.target, q.entity, q.key";
+const SUPERSEDE_PARKED: &str =
+    "UPDATE outcomes SET outcome = 'superseded', settled = ?, code = NULL, message = NULL
+    WHERE tombstone IN (SELECT value FROM json_each(?)) AND outcome = 'failed' AND target IN
+    (SELECT key FROM json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets'))";
+const QUEUE: &str = "INSERT INTO queue (target, entity, key, tombstone, cause, action, at, upstream_time, heard_at, removed)
+    SELECT g.target, t.entity, t.key, t.id, t.cause, t.action, t.at, t.upstream_time, t.heard_at, coalesce(o.removed, 0)
+    FROM (SELECT ? AS target) AS g CROSS JOIN json_each(?) AS f
+      CROSS JOIN tombstones AS t ON t.id = CAST(f.key AS INTEGER)
+      LEFT JOIN outcomes AS o ON o.tombstone = t.id AND o.target = g.target
     WHERE t.cause = f.value AND t.decision IN ('awaited', 'held')
       AND (t.action = 'delete' AND t.entity IN (SELECT value FROM json_each(?))
         OR t.action = 'deactivate' AND t.entity IN (SELECT value FROM json_each(?)))
-    ON CONFLICT (target, tombstone) DO UPDATE SET action = excluded.action, at = excluded.at,
-      upstream_time = excluded.upstream_time, cause = excluded.cause, heard_at = excluded.heard_at, state = 'due', attempts = 0, due_at = 0,
-      outcome = NULL, code = NULL, message = NULL, settled = NULL";
+    ON CONFLICT (target, entity, key) DO UPDATE SET action = excluded.action, at = excluded.at,
+      upstream_time = excluded.upstream_time, cause = excluded.cause, heard_at = excluded.heard_at,
+      attempts = 0, due_at = 0, code = NULL, message = NULL, settled = NULL";
+/// What came of an earlier fact is over once the record waits again.
+const FORGET: &str = "DELETE FROM outcomes WHERE tombstone IN (SELECT CAST(key AS INTEGER) FROM json_each(?))
+    AND EXISTS (SELECT 1 FROM tombstones AS t CROSS JOIN queue AS q
+      ON q.target = outcomes.target AND q.entity = t.entity AND q.key = t.key WHERE t.id = outcomes.tombstone)";
 const DECIDE: &str = "UPDATE tombstones SET decision = ?, decided = ?, hold = ?
     FROM json_each(?) AS f
     WHERE tombstones.id = CAST(f.key AS INTEGER) AND cause = f.value AND decision IN ('awaited', 'held')";
@@ -36,44 +48,20 @@ const SPEND: &str = "INSERT INTO spent (seq, entity, at, rows) VALUES (?, ?, ?, 
 const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gone, state)
     VALUES (?, ?, ?, ?, ?, ?, 'open')
     ON CONFLICT (id) DO UPDATE SET rows = rows + excluded.rows";
-const BATCH: &str =
-    "INSERT INTO batches (number, target, members, holder, leased_until) VALUES (?, ?, ?, ?, ?)";
-const UNBATCH: &str = "DELETE FROM batches WHERE number = ?";
-// Materialised, so that the few facts lead to their tasks: otherwise each task of the target is compared with
-// each fact, which is minutes for ten thousand.
-const SETTLE: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
-      (SELECT ?, CAST(key AS INTEGER), value FROM json_each(?))
-    UPDATE tasks SET state = 'done', outcome = ?, code = NULL, message = NULL, settled = ?
-    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause = f.cause";
-/// What went belongs to the record: a later fact that has opened the task again finds it gone by our own work.
-const SETTLE_GONE: &str = "WITH f (target, tombstone, cause) AS MATERIALIZED
-      (SELECT ?, CAST(key AS INTEGER), value FROM json_each(?))
-    UPDATE tasks SET removed = 1,
-      state = iif(tasks.cause = f.cause, 'done', state),
-      outcome = iif(tasks.cause = f.cause, ?, outcome),
-      code = iif(tasks.cause = f.cause, NULL, code),
-      message = iif(tasks.cause = f.cause, NULL, message),
-      settled = iif(tasks.cause = f.cause, ?, settled)
-    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone";
-const WENT: &str = "INSERT INTO removed (seq, target, entity, at, rows) VALUES (?, ?, ?, ?, ?)";
-const FAIL: &str = "WITH f (target, tombstone, cause, state, due_at, code, message, in_doubt) AS MATERIALIZED
-      (SELECT ?, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-      value ->> 6 FROM json_each(?))
-    UPDATE tasks SET state = f.state, outcome = 'failed', attempts = attempts + 1, due_at = f.due_at,
-      code = f.code, message = f.message, settled = ?,
-      removed = removed OR f.in_doubt
-    FROM f WHERE tasks.target = f.target AND tasks.tombstone = f.tombstone AND tasks.cause = f.cause";
 const RESOLVE: &str = "UPDATE holds SET state = ?, actor = ?, reason = ?, resolved = ?
     WHERE id = ? AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = holds.id AND decision = 'held')";
 const MEMBERS: &str = "SELECT json_group_object(id, cause) FROM tombstones WHERE hold = ? AND decision = 'held' AND decided <= ?";
 
 /// Facts as `{"tombstone": cause}`.
-fn object(facts: &[Fact]) -> Result<String, StoreError> {
+pub fn object(facts: &[Fact]) -> Result<String, StoreError> {
     json(&facts.iter().map(|Fact(id, cause)| (id, cause)).collect::<BTreeMap<_, _>>())
 }
 
 pub fn supersede(script: &mut Script, records: &[TombstoneId], seq: Seq) -> Result<(), StoreError> {
-    script.push(SUPERSEDE).bind(seq).bind(json(records)?);
+    let records = json(records)?;
+    script.push(&format!("{SUPERSEDE} {WAITING}")).bind(seq).bind(records.clone());
+    script.push(&format!("{UNQUEUE} {WAITING})")).bind(records.clone());
+    script.push(SUPERSEDE_PARKED).bind(seq).bind(records);
     Ok(())
 }
 
@@ -105,8 +93,9 @@ fn release(script: &mut Script, seq: Seq, facts: &str, topology: &Topology) -> R
         let all: Vec<&Entity> = entities.keys().collect();
         let deactivating: Vec<&Entity> =
             entities.iter().filter(|(_, deactivates)| **deactivates).map(|(entity, _)| entity).collect();
-        script.push(TASKS).bind(target.as_str()).bind(facts).bind(json(&all)?).bind(json(&deactivating)?);
+        script.push(QUEUE).bind(target.as_str()).bind(facts).bind(json(&all)?).bind(json(&deactivating)?);
     }
+    script.push(FORGET).bind(facts);
     decide(script, facts, "released", seq, None);
     Ok(())
 }
@@ -121,52 +110,6 @@ fn hold(script: &mut Script, seq: Seq, at: Timestamp, set: &HeldSet) -> Result<(
     script.bind(whole(set.rows)).bind(whole(set.allowed)).bind(whole(set.gone));
     decide(script, &object(&set.facts)?, "held", seq, Some(id));
     Ok(())
-}
-
-pub fn batch_started(script: &mut Script, seq: Seq, started: &Started) -> Result<(), StoreError> {
-    script.push(BATCH).bind(seq).bind(started.target.as_str()).bind(json(&started.members)?);
-    script.bind(started.holder.as_str()).bind(started.leased_until.micros());
-    Ok(())
-}
-
-pub fn settled(script: &mut Script, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError> {
-    went(script, seq, at, settled);
-    let failed: Vec<_> = settled.results.iter().filter_map(failure).collect();
-    if !failed.is_empty() {
-        script.push(FAIL).bind(settled.target.as_str()).bind(json(&failed)?).bind(seq);
-    }
-    let mut ended: BTreeMap<Outcome, Vec<Fact>> = BTreeMap::new();
-    for result in settled.results.iter().filter(|result| result.failure.is_none()) {
-        ended.entry(result.outcome).or_default().push(result.fact);
-    }
-    for (outcome, facts) in ended {
-        let gone = matches!(outcome, Outcome::Deleted | Outcome::AlreadyDeleted);
-        script.push(if gone { SETTLE_GONE } else { SETTLE });
-        script.bind(settled.target.as_str()).bind(object(&facts)?).bind(outcome.as_str()).bind(seq);
-    }
-    script.push(UNBATCH).bind(settled.batch);
-    Ok(())
-}
-
-/// Notes the rows that went, by entity, for the brake's window.
-fn went(script: &mut Script, seq: Seq, at: Timestamp, settled: &Settled) {
-    let mut rows: BTreeMap<&Entity, u64> = BTreeMap::new();
-    for result in settled.results.iter().filter(|result| result.rows > 0) {
-        let sum = rows.entry(&result.entity).or_default();
-        *sum = sum.saturating_add(result.rows);
-    }
-    for (entity, rows) in rows {
-        script.push(WENT).bind(seq).bind(settled.target.as_str()).bind(entity.as_str());
-        script.bind(at.micros()).bind(whole(rows));
-    }
-}
-
-/// What the statement on failures takes of one.
-fn failure(result: &Settlement) -> Option<(TombstoneId, Seq, &str, i64, &str, &str, bool)> {
-    let Failure { code, message, retry_at, in_doubt } = result.failure.as_ref()?;
-    let state = if retry_at.is_some() { "due" } else { "parked" };
-    let due_at = retry_at.map_or(0, Timestamp::micros);
-    Some((result.fact.0, result.fact.1, state, due_at, code.as_str(), message.as_str(), *in_doubt))
 }
 
 /// The facts of a hold that a person's word is about.
@@ -197,15 +140,13 @@ pub fn resolved(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::plans::plan;
+    use crate::store::sqlite::plans;
 
     #[tokio::test]
-    async fn a_long_queue_is_not_gone_through_for_each_batch() {
-        for statement in [SETTLE, SETTLE_GONE, DECIDE, TASKS, FAIL] {
-            let steps = plan(statement).await;
-            let by_target = |step: &String| step.contains("PRIMARY KEY (target=?)");
-            assert!(!steps.iter().any(by_target), "{statement}: {steps:?}");
-            assert!(!steps.iter().any(|step| step.starts_with("SCAN t")), "{statement}: {steps:?}");
+    async fn a_long_queue_is_not_gone_through_for_each_decision() {
+        let (supersede, unqueue) = (format!("{SUPERSEDE} {WAITING}"), format!("{UNQUEUE} {WAITING})"));
+        for statement in [QUEUE, FORGET, DECIDE, &supersede, &unqueue, SUPERSEDE_PARKED] {
+            plans::leads_to_its_rows(statement).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::decide::whole;
 use super::rows::{action_text, json, tombstone};
 use super::script::Script;
-use super::{bulk, decide, requests};
+use super::{bulk, decide, requests, settle};
 use crate::domain::{
     Action, Entity, Key, Seq, Timestamp, Tombstone, TombstoneId,
     event::{Asked, Decided, Resolved, RunEnded, RunStarted, Settled, Started, Topology},
@@ -236,11 +236,11 @@ impl Fold for SqliteFold {
     }
 
     async fn batch_started(&mut self, seq: Seq, started: &Started) -> Result<(), StoreError> {
-        decide::batch_started(self.changing().await?, seq, started)
+        settle::batch_started(self.changing().await?, seq, started)
     }
 
     async fn settled(&mut self, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError> {
-        decide::settled(self.changing().await?, seq, at, settled)
+        settle::settled(self.changing().await?, seq, at, settled)
     }
 
     async fn resolved(

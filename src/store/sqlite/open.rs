@@ -56,6 +56,7 @@ pub(super) const PROJECTIONS: Schema = Schema {
     migrations: &[
         (1, "projections", include_str!("../../../migrations/projections/0001_projections.sql")),
         (2, "due in one index", include_str!("../../../migrations/projections/0002_due_in_one_index.sql")),
+        (3, "queue and outcomes", include_str!("../../../migrations/projections/0003_queue_and_outcomes.sql")),
     ],
 };
 
@@ -191,7 +192,8 @@ async fn empty(projections: &mut SqliteConnection) -> Result<(), StoreError> {
     for statement in [
         "DELETE FROM state",
         "DELETE FROM tombstones",
-        "DELETE FROM tasks",
+        "DELETE FROM queue",
+        "DELETE FROM outcomes",
         "DELETE FROM batches",
         "DELETE FROM holds",
         "DELETE FROM spent",

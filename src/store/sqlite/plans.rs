@@ -14,3 +14,14 @@ pub async fn plan(statement: &str) -> Vec<String> {
     let rows = sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(&mut connection).await.unwrap();
     rows.iter().map(|row| row.get("detail")).collect()
 }
+
+/// Asserts that a statement goes from what it is given to the rows of that, and through no table of records.
+pub async fn leads_to_its_rows(statement: &str) {
+    let steps = plan(statement).await;
+    let through = |step: &&String| {
+        let table = ["tombstones", "queue", "outcomes", "t", "q", "o"];
+        let scan = table.iter().any(|it| step.split_once("SCAN ").is_some_and(|(_, rest)| rest == *it));
+        scan || step.contains("(target=?)")
+    };
+    assert!(!steps.iter().any(|step| through(&step)), "{statement}: {steps:#?}");
+}

@@ -27,12 +27,14 @@ const STANDINGS: [Option<Outcome>; 9] = [
     Some(Outcome::AlreadyDeleted),
     Some(Outcome::NotFound),
 ];
-const AT_TARGET: &str = "CASE WHEN k.state = 'due' THEN 0 WHEN k.state = 'parked' THEN 2
-    WHEN k.outcome = 'superseded' THEN 4 WHEN k.outcome = 'deleted' THEN 5
-    WHEN k.outcome = 'deactivated' THEN 6 WHEN k.outcome = 'already_deleted' THEN 7 ELSE 8 END";
-/// The tasks of tombstone `t` at the targets that there are.
+const AT_TARGET: &str = "CASE WHEN q.target IS NOT NULL THEN 0 WHEN o.outcome = 'failed' THEN 2
+    WHEN o.outcome = 'superseded' THEN 4 WHEN o.outcome = 'deleted' THEN 5
+    WHEN o.outcome = 'deactivated' THEN 6 WHEN o.outcome = 'already_deleted' THEN 7 ELSE 8 END";
+/// The tasks of tombstone `t` at the targets that there are, waiting (`q`) or settled (`o`).
 const TASKS: &str = "json_each((SELECT value FROM state WHERE name = 'topology'), '$.targets') AS g
-    CROSS JOIN tasks AS k ON k.target = g.key AND k.tombstone = t.id";
+    LEFT JOIN queue AS q ON q.target = g.key AND q.entity = t.entity AND q.key = t.key
+    LEFT JOIN outcomes AS o ON o.target = g.key AND o.tombstone = t.id
+    WHERE (q.target IS NOT NULL OR o.target IS NOT NULL)";
 /// A record without any task is one that was listed again before it was let go, or that no target holds.
 const STANDING: &str = "CASE WHEN a.tombstone IS NULL THEN CASE a.outcome WHEN 'failed' THEN 2 ELSE 8 END
     WHEN t.decision = 'awaited' THEN 0 WHEN t.decision = 'held' THEN 1 WHEN t.decision = 'rejected' THEN 3
@@ -163,8 +165,8 @@ pub async fn results(
     };
     let query = format!(
         "SELECT a.place, {} AS standing, t.entity, t.key, t.hold, coalesce(t.cause > a.seq, FALSE) AS overtaken, a.code,
-           a.message, (SELECT json_group_array(json_array(k.target, {AT_TARGET}, k.code, k.message))
-             FROM {TASKS} WHERE t.decision IN ('released', 'none')) AS targets
+           a.message, (SELECT json_group_array(json_array(g.key, {AT_TARGET}, coalesce(q.code, o.code), coalesce(q.message, o.message)))
+             FROM {TASKS} AND t.decision IN ('released', 'none')) AS targets
          FROM {ASKED} WHERE a.request = ? AND a.place > ? {wanted} ORDER BY a.place LIMIT ?",
         standing_sql()
     );
