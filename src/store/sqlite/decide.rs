@@ -53,7 +53,7 @@ const RESOLVE: &str = "UPDATE holds SET state = ?, actor = ?, reason = ?, resolv
 const MEMBERS: &str = "SELECT json_group_object(id, cause) FROM tombstones WHERE hold = ? AND decision = 'held' AND decided <= ?";
 
 /// Facts as `{"tombstone": cause}`.
-pub fn object(facts: &[Fact]) -> Result<String, StoreError> {
+fn object(facts: &[Fact]) -> Result<String, StoreError> {
     json(&facts.iter().map(|Fact(id, cause)| (id, cause)).collect::<BTreeMap<_, _>>())
 }
 

@@ -240,7 +240,8 @@ impl Fold for SqliteFold {
     }
 
     async fn settled(&mut self, seq: Seq, at: Timestamp, settled: &Settled) -> Result<(), StoreError> {
-        settle::settled(self.changing().await?, seq, at, settled)
+        let (connection, script) = self.projector.open()?;
+        settle::settled(connection, script, (seq, at), settled).await
     }
 
     async fn resolved(

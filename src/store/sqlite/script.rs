@@ -42,15 +42,16 @@ impl Script {
         self.arguments.len() > ARGUMENTS_MAX
     }
 
-    /// Runs what was gathered, in its order.
-    pub async fn run(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    /// Runs what was gathered, in its order; the rows that it changed.
+    pub async fn run(&mut self, connection: &mut SqliteConnection) -> Result<u64, StoreError> {
         let Self { text, arguments, fault } = std::mem::take(self);
         if let Some(fault) = fault {
             return Err(StoreError::Corrupt(fault));
         }
-        if !text.is_empty() {
-            sqlx::query_with(AssertSqlSafe(text), arguments).execute(connection).await?;
+        if text.is_empty() {
+            return Ok(0);
         }
-        Ok(())
+        let done = sqlx::query_with(AssertSqlSafe(text), arguments).execute(connection).await?;
+        Ok(done.rows_affected())
     }
 }
