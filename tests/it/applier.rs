@@ -288,7 +288,8 @@ async fn i3_what_failed_while_its_relisting_came_is_not_asked_for_again() {
         rig.run();
         rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
         until("the batch is under way", async || world.search.state().turned_away > 0).await;
-        rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1)))).await;
+        rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1))))
+            .await;
         until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
         {
             let mut search = world.search.state();

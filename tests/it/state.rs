@@ -1,5 +1,7 @@
 //! Our own state: group commit, the chain, and projections that any way of folding gives alike.
 
+mod earlier;
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -15,8 +17,8 @@ use expunged::store::chain::Verifier;
 use expunged::store::sqlite::{OpenOptions, SqliteStore, projections_path};
 use expunged::store::{Draft, Entry, SharedStore, StoreError};
 use expunged::targets::Target;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::support::memory::Memory;
 use crate::support::mirror;
@@ -334,26 +336,5 @@ async fn what_is_folded_from_memory_is_what_is_in_the_file_whoever_wrote_it() {
     for after in 0..200 {
         let ahead = one.ahead(after, 3, usize::MAX).await.unwrap();
         assert!(!ahead.is_empty() && all[usize::try_from(after).unwrap()..].starts_with(&ahead), "{after}");
-    }
-}
-
-#[tokio::test]
-async fn a_journal_that_an_earlier_version_began_keeps_its_pages_and_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = mirror::time("2024-05-16T10:00:00Z");
-    for (earlier, pages) in [(Some(4_096), "4096"), (None, "16384")] {
-        let folder = folder.path().join(pages);
-        std::fs::create_dir(&folder).unwrap();
-        let file = SqliteConnectOptions::new().filename(folder.join("state.db")).create_if_missing(true);
-        if let Some(bytes) = earlier {
-            let began = file.clone().page_size(bytes).journal_mode(SqliteJournalMode::Wal);
-            let mut database = began.connect().await.unwrap();
-            sqlx::query("CREATE TABLE begun (id)").execute(&mut database).await.unwrap();
-            database.close().await.unwrap();
-        }
-        let store = open(&folder).await;
-        assert_eq!(store.append(vec![heard("1", at), heard("2", at)]).await.unwrap(), [1, 2]);
-        let asked = "SELECT CAST(page_size AS TEXT) FROM pragma_page_size()";
-        assert_eq!(mirror::texts(&mut file.connect().await.unwrap(), asked).await, [pages]);
     }
 }

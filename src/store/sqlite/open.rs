@@ -56,7 +56,11 @@ pub(super) const PROJECTIONS: Schema = Schema {
     migrations: &[
         (1, "projections", include_str!("../../../migrations/projections/0001_projections.sql")),
         (2, "due in one index", include_str!("../../../migrations/projections/0002_due_in_one_index.sql")),
-        (3, "queue and outcomes", include_str!("../../../migrations/projections/0003_queue_and_outcomes.sql")),
+        (
+            3,
+            "queue and outcomes",
+            include_str!("../../../migrations/projections/0003_queue_and_outcomes.sql"),
+        ),
     ],
 };
 
