@@ -234,6 +234,8 @@ struct Records {
     by_record: HashMap<(Entity, Key), usize>,
     /// With whether the fact that stands is new.
     tombstones: Vec<(Tombstone, bool)>,
+    /// Those of which another fact stood than one of this group that is no deletion: the entry of the first such.
+    overtaken: BTreeMap<TombstoneId, Seq>,
     next_id: i64,
 }
 
@@ -242,9 +244,9 @@ impl Records {
         let notices = entries.iter().flat_map(|(_, heard)| &heard.notices);
         let names: Vec<(&Entity, &Key)> = notices.map(|notice| (&notice.entity, &notice.key)).collect();
         let known = fold.tombstones(&names).await?;
-        let mut records =
-            Self { by_record: HashMap::with_capacity(names.len()), tombstones: vec![], next_id: 0 };
-        records.next_id = fold.next_id().await?;
+        let by_record = HashMap::with_capacity(names.len());
+        let next_id = fold.next_id().await?;
+        let mut records = Self { by_record, tombstones: vec![], overtaken: BTreeMap::new(), next_id };
         for tombstone in known {
             let name = (tombstone.entity.clone(), tombstone.key.clone());
             records.by_record.insert(name, records.tombstones.len());
@@ -257,8 +259,12 @@ impl Records {
         let name = (arrival.notice.entity.clone(), arrival.notice.key.clone());
         if let Some(&index) = self.by_record.get(&name) {
             let (tombstone, fresh) = &mut self.tombstones[index];
+            let before = tombstone.action;
             let hearing = tombstone.hear(arrival);
             *fresh |= hearing == Hearing::New;
+            if tombstone.action != before && tombstone.action != Action::Delete {
+                self.overtaken.entry(tombstone.id).or_insert(arrival.seq);
+            }
             return hearing;
         }
         self.by_record.insert(name, self.tombstones.len());
@@ -275,13 +281,12 @@ impl Records {
 
     async fn save(&self, fold: &mut dyn Fold) -> Result<(), StoreError> {
         fold.put_tombstones(&self.tombstones).await?;
-        let mut relisted: BTreeMap<Seq, Vec<i64>> = BTreeMap::new();
-        for (tombstone, fresh) in &self.tombstones {
-            if *fresh && tombstone.action == Action::Relisted {
-                relisted.entry(tombstone.cause).or_default().push(tombstone.id);
-            }
+        // What waits is no longer meant, whatever else was told behind: the same in one step as in many.
+        let mut overtaken: BTreeMap<Seq, Vec<TombstoneId>> = BTreeMap::new();
+        for (id, cause) in &self.overtaken {
+            overtaken.entry(*cause).or_default().push(*id);
         }
-        for (cause, ids) in relisted {
+        for (cause, ids) in overtaken {
             fold.supersede(&ids, cause).await?;
         }
         Ok(())

@@ -185,7 +185,7 @@ pub trait Fold: Send {
     /// (a re-listing) none.
     async fn put_tombstones(&mut self, tombstones: &[(Tombstone, bool)]) -> Result<(), StoreError>;
 
-    /// Ends the open tasks of re-listed records as superseded.
+    /// Ends the open tasks of records of which something newer is known as superseded.
     async fn supersede(&mut self, records: &[TombstoneId], seq: Seq) -> Result<(), StoreError>;
 
     /// Releases facts: tasks at every target that the topology names, and what they spend.

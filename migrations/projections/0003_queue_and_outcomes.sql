@@ -37,6 +37,9 @@ CREATE TABLE outcomes (
 ) WITHOUT ROWID;
 CREATE INDEX outcomes_parked ON outcomes (target) WHERE outcome = 'failed';
 
+-- What waited for a record that is listed again had come back to the queue by a failure: it is over.
+UPDATE tasks SET state = 'done', outcome = 'superseded', code = NULL, message = NULL, settled = t.cause
+    FROM tombstones AS t WHERE t.id = tasks.tombstone AND t.action = 'relisted' AND tasks.state <> 'done';
 INSERT INTO queue SELECT target, entity, key, tombstone, cause, action, at, upstream_time, heard_at, attempts, due_at,
     removed, code, message, settled FROM tasks WHERE state = 'due' ORDER BY target, entity, key;
 INSERT INTO outcomes SELECT tombstone, target, cause, outcome, settled, attempts, removed, code, message

@@ -1,6 +1,7 @@
 //! Our own state: group commit, the chain, and projections that any way of folding gives alike.
 
 mod earlier;
+mod model;
 
 use std::future::Future;
 use std::path::Path;

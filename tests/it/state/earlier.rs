@@ -35,7 +35,7 @@ async fn a_journal_that_an_earlier_version_began_keeps_its_pages_and_goes_on() {
     }
 }
 
-/// What version 2 of the projections kept of one record: waiting anew, waiting after a failure, parked, and gone.
+/// What version 2 of the projections kept of each record: waiting anew, waiting after a failure, parked, and gone.
 const TASKS_OF_VERSION_2: &str =
     "INSERT INTO tasks (target, tombstone, entity, key, action, at, upstream_time, cause, heard_at, state,
       attempts, due_at, removed, outcome, code, message, settled)
@@ -51,7 +51,7 @@ async fn projections_of_an_earlier_version_keep_what_waits_and_what_came_of_it()
     let folder = tempfile::tempdir().unwrap();
     let at = mirror::time("2024-05-16T10:00:00Z");
     let store = open(folder.path()).await;
-    store.append(vec![heard("W1", at)]).await.unwrap();
+    store.append(vec![heard("W1", at), heard("W2", at)]).await.unwrap();
     let targets = ["anew", "failing", "gone", "parked"];
     let entities = BTreeMap::from([(Entity::new("listing"), false)]);
     let topology = Topology {
@@ -63,7 +63,8 @@ async fn projections_of_an_earlier_version_keep_what_waits_and_what_came_of_it()
     drop(store);
     let file = SqliteConnectOptions::new().filename(projections_path(&folder.path().join("state.db")));
     let mut database = file.connect().await.unwrap();
-    let back = "DROP TABLE queue; DROP TABLE outcomes; DELETE FROM _sqlx_migrations WHERE version = 3;";
+    let back = "DROP TABLE queue; DROP TABLE outcomes; DELETE FROM _sqlx_migrations WHERE version = 3;
+        UPDATE tombstones SET action = 'relisted' WHERE key ->> 1 = 'W2';";
     let then = concat!(
         include_str!("../../../migrations/projections/0001_projections.sql"),
         include_str!("../../../migrations/projections/0002_due_in_one_index.sql")
@@ -77,19 +78,29 @@ async fn projections_of_an_earlier_version_keep_what_waits_and_what_came_of_it()
     database.close().await.unwrap();
 
     let store = open(folder.path()).await;
-    let known = store.story(&Entity::new("listing"), &listing("W1")).await.unwrap().unwrap();
-    let told = known.tasks.iter().map(|task| {
-        let failure = task.failure.as_ref().map(|it| (it.code.as_str(), it.retry_at.is_some()));
-        (task.target.as_str(), task.state.as_str(), task.attempts, task.outcome, failure, task.settled)
-    });
-    let (failed, gone) = (Some(Outcome::Failed), Some(Outcome::Deleted));
-    let expected = [
+    let (failed, gone, superseded) =
+        (Some(Outcome::Failed), Some(Outcome::Deleted), Some(Outcome::Superseded));
+    let kept = [
         ("anew", "due", 0, None, None, None),
         ("failing", "due", 3, failed, Some(("lock", true)), Some(4)),
         ("gone", "done", 1, gone, None, Some(6)),
         ("parked", "parked", 12, failed, Some(("foreign_key", false)), Some(5)),
     ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    // Listed again, in entry 2: what had come back to the queue all the same.
+    let mended = [
+        ("anew", "done", 0, superseded, None, Some(2)),
+        ("failing", "done", 3, superseded, None, Some(2)),
+        ("gone", "done", 1, gone, None, Some(6)),
+        ("parked", "done", 12, superseded, None, Some(2)),
+    ];
+    for (mls, expected) in [("W1", kept), ("W2", mended)] {
+        let known = store.story(&Entity::new("listing"), &listing(mls)).await.unwrap().unwrap();
+        let told = known.tasks.iter().map(|task| {
+            let failure = task.failure.as_ref().map(|it| (it.code.as_str(), it.retry_at.is_some()));
+            (task.target.as_str(), task.state.as_str(), task.attempts, task.outcome, failure, task.settled)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{mls}");
+    }
     let due = store.due("anew", None, at, 9).await.unwrap();
     assert!(matches!(&due[..], [task] if task.removed && task.key == listing("W1")), "{due:?}");
 }
