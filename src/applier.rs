@@ -1,37 +1,35 @@
 //! Carrying out: one loop a target, in bounded steps: lease, batch, apply, settle.
 //!
 //! A batch is what has gathered while the last one ran; there is no timer. Before a target sees a batch, its
-//! number and members are on disk, and they never change: after a crash the same batch is applied again, and
-//! what is absent then is told as gone by our own work (I8). While one batch is applied, the last one is
+//! number and members are on disk, and nothing ever joins it: after a crash the same batch is applied again, without
+//! what is no longer meant, and what is absent then is told as gone by our own work (I8). While one batch is applied, the last one is
 //! settled and the next one is made ready. A loop knows of its own target alone, so that one that is down
 //! harms no other (I6).
 
+mod batch;
 mod handover;
 mod hold;
 mod settle;
 mod waiting;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use crate::backoff::{Backoff, Dice};
-use crate::brake::removal;
 use crate::clock::SharedClock;
 use crate::domain::{
     Entity, Event, Seq, Timestamp,
-    event::{Settled, Settlement, Started},
+    event::{Settled, Started},
 };
 use crate::fold::Progress;
 use crate::intake::Intake;
 use crate::store::{SharedStore, StoreError, Task};
-use crate::targets::{Batch, Effect, RecordFailure, Target, TargetError};
-use crate::telemetry::metrics::{Ended, Metrics};
+use crate::targets::Target;
+use crate::telemetry::metrics::Metrics;
+use batch::Leased;
 use handover::Handed;
 pub use handover::Handover;
 use hold::Hold;
@@ -62,14 +60,6 @@ pub struct Applier {
     pub handover: Handover,
     /// Names this process in the journal.
     pub holder: String,
-}
-
-/// A batch on its way.
-struct Leased {
-    number: Seq,
-    tasks: Vec<Task>,
-    /// It was open when this process began: the target may have done it already.
-    resumed: bool,
 }
 
 /// Where the loop stands.
@@ -139,7 +129,8 @@ impl Applier {
         cancel: &CancellationToken,
     ) -> Result<bool, StoreError> {
         let Handed { number, tasks } = handed;
-        let leased = Leased { number, tasks, resumed: false };
+        // Nothing came between what it was decided on and its beginning.
+        let leased = Leased::new(number, tasks, number);
         let Some(settled) = self.carry_out(leased, hold, cancel).await? else { return Ok(false) };
         let seq = self.intake.note(Event::Settled(settled)).await?;
         Ok(self.folded_to(seq, cancel).await)
@@ -153,6 +144,7 @@ impl Applier {
         if !self.folded_to(head, cancel).await {
             return Ok(false);
         }
+        let known_to = self.folded.borrow().reached;
         for open in self.store.open_batches(self.target.name()).await? {
             tracing::info!(
                 target = self.target.name(),
@@ -160,7 +152,7 @@ impl Applier {
                 tasks = open.tasks.len(),
                 "resuming a batch"
             );
-            let leased = Leased { number: open.number, tasks: open.tasks, resumed: true };
+            let leased = Leased::resumed(open.number, open.tasks, known_to);
             let Some(settled) = self.carry_out(leased, hold, cancel).await? else { return Ok(false) };
             let seq = self.intake.note(Event::Settled(settled)).await?;
             if !self.folded_to(seq, cancel).await {
@@ -224,139 +216,18 @@ impl Applier {
         }
         let limit = if round.behind { BATCH_TASKS_BEHIND } else { BATCH_TASKS };
         let limit = if hold.probes() { PROBE_TASKS } else { limit.min(self.target.batch_max()).max(1) };
+        let known_to = self.folded.borrow().reached;
         let tasks = self.store.due(self.target.name(), round.cursor.as_ref(), now, limit).await?;
         let Some(last) = tasks.last() else { return Ok(None) };
         round.cursor = Some((last.entity.clone(), last.key.canonical()));
         round.behind = tasks.len() == limit as usize;
-        self.start(tasks).await.map(Some)
+        self.start(tasks, known_to).await.map(Some)
     }
 
-    async fn start(&self, tasks: Vec<Task>) -> Result<Leased, StoreError> {
+    async fn start(&self, tasks: Vec<Task>, known_to: Seq) -> Result<Leased, StoreError> {
         let started = started(self.target.name(), &self.holder, &tasks, self.clock.now());
         let number = self.intake.note(Event::Started(started)).await?;
-        Ok(Leased { number, tasks, resumed: false })
-    }
-
-    /// Applies a batch, in halves where the target refuses it whole; `None` if cancelled on the way.
-    async fn carry_out(
-        &self,
-        leased: Leased,
-        hold: &Hold,
-        cancel: &CancellationToken,
-    ) -> Result<Option<Settled>, StoreError> {
-        let mut waiting = VecDeque::from([leased]);
-        loop {
-            let Some(leased) = waiting.pop_front() else {
-                return Err(StoreError::Corrupt("a batch without members".into()));
-            };
-            let span = tracing::info_span!(
-                "batch",
-                target = self.target.name(),
-                number = leased.number,
-                tasks = leased.tasks.len()
-            );
-            let mut leased = leased;
-            let applied = self.apply(&mut leased, hold, cancel).instrument(span).await;
-            let Some(applied) = applied else { return Ok(None) };
-            let results = match applied {
-                Applied::Told(results) => results,
-                Applied::Split => {
-                    waiting.extend(self.halve(leased).await?);
-                    continue;
-                }
-            };
-            let settled = Settled { target: self.target.name().to_owned(), batch: leased.number, results };
-            if waiting.is_empty() {
-                return Ok(Some(settled));
-            }
-            self.intake.note(Event::Settled(settled)).await?;
-        }
-    }
-
-    /// Gives a refused batch up and opens its halves, so that the record at fault comes to stand alone.
-    async fn halve(&self, leased: Leased) -> Result<[Leased; 2], StoreError> {
-        let Leased { number, mut tasks, resumed } = leased;
-        let right = tasks.split_off(tasks.len() / 2);
-        let target = self.target.name().to_owned();
-        self.intake.note(Event::Settled(Settled { target, batch: number, results: vec![] })).await?;
-        let (mut left, mut right) = (self.start(tasks).await?, self.start(right).await?);
-        (left.resumed, right.resumed) = (resumed, resumed);
-        Ok([left, right])
-    }
-
-    /// Applies one batch, again and again while the target is down; `None` if cancelled meanwhile.
-    async fn apply(&self, leased: &mut Leased, hold: &Hold, cancel: &CancellationToken) -> Option<Applied> {
-        if let Some(wait) = hold.wait(self.clock.now()) {
-            // Leased before the one ahead of it was sent away.
-            return Some(Applied::Told(
-                self.settlements(leased, vec![Effect::Waits(wait); leased.tasks.len()]),
-            ));
-        }
-        let batch = Batch { number: leased.number, removals: leased.tasks.iter().map(removal).collect() };
-        let mut failures = 0;
-        loop {
-            let began = Instant::now();
-            let error = match self.target.apply(&batch).await {
-                Ok(effects) => {
-                    let takes = hold.note(&effects, self.clock.now(), &self.dice);
-                    self.metrics.target_up(self.target.name(), takes);
-                    self.metrics.quota_left(self.target.name(), self.target.quota_left());
-                    self.metrics.batch(self.target.name(), Ended::Done, began.elapsed());
-                    return Some(Applied::Told(self.settlements(leased, effects)));
-                }
-                Err(TargetError::Refused { code, message }) => {
-                    self.metrics.batch(self.target.name(), Ended::Failed, began.elapsed());
-                    return Some(self.refused(leased, code, message));
-                }
-                Err(error) => error,
-            };
-            failures += 1;
-            // What is absent at the next try may be gone by this one (I8).
-            leased.resumed |= matches!(error, TargetError::Unknown(_));
-            self.metrics.target_up(self.target.name(), false);
-            self.metrics.batch(self.target.name(), Ended::Failed, began.elapsed());
-            let halted = matches!(error, TargetError::Halted(_));
-            let wait = if halted { DOWN.cap } else { DOWN.wait(failures, &self.dice) };
-            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            if halted {
-                tracing::error!(failures, retry_in_ms, %error, "the target needs a person; nothing is applied");
-            } else {
-                tracing::warn!(
-                    failures, retry_in_ms, %error, "not applied, will be tried again"
-                );
-            }
-            cancel.run_until_cancelled(tokio::time::sleep(wait)).await?;
-        }
-    }
-
-    fn settlements(&self, leased: &Leased, effects: Vec<Effect>) -> Vec<Settlement> {
-        let now = self.clock.now();
-        let results: Vec<Settlement> = leased
-            .tasks
-            .iter()
-            .zip(effects)
-            .filter_map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
-            .collect();
-        settle::measure(&self.metrics, self.target.name(), &leased.tasks, &results, now);
-        tracing::info!(settled = results.len(), "applied");
-        results
-    }
-
-    fn refused(&self, leased: &Leased, code: &'static str, message: String) -> Applied {
-        if leased.tasks.len() > 1 {
-            tracing::warn!(code, %message, "refused, trying halves");
-            return Applied::Split;
-        }
-        let now = self.clock.now();
-        let failure = RecordFailure { code, message, retry: true };
-        let effects = vec![Effect::Failed(failure)];
-        let results = leased
-            .tasks
-            .iter()
-            .zip(effects)
-            .filter_map(|(task, effect)| settle::settlement(task, effect, leased.resumed, now, &self.dice))
-            .collect();
-        Applied::Told(results)
+        Ok(Leased::new(number, tasks, known_to))
     }
 }
 
@@ -368,9 +239,4 @@ fn started(target: &str, holder: &str, tasks: &[Task], now: Timestamp) -> Starte
         holder: holder.to_owned(),
         leased_until: now.plus(LEASE),
     }
-}
-
-enum Applied {
-    Told(Vec<Settlement>),
-    Split,
 }

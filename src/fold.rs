@@ -31,6 +31,8 @@ pub struct Progress {
     pub reached: Seq,
     /// The last entry that may have given targets something to do.
     pub released: Seq,
+    /// The last entry that may have ended something that a target was to do.
+    pub overtaken: Seq,
 }
 
 /// What a step did.
@@ -43,6 +45,8 @@ pub struct Folded {
     pub more: bool,
     /// The last of its entries that may have given targets something to do.
     pub released: Option<Seq>,
+    /// The last of its entries, or of those that another process has folded, that may have ended such a thing.
+    pub overtaken: Option<Seq>,
     /// What of this step awaits the brake; `None` if it is much, or if there may be more.
     pub fresh: Option<Fresh>,
     /// Notices by source, door and what they were.
@@ -86,7 +90,8 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
     let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;
     let alone = fold.position() == before && !more;
-    let folded = Folded { entries: entries.len() as u64, more, ..Folded::default() };
+    let overtaken = (position != before).then_some(position.seq);
+    let folded = Folded { entries: entries.len() as u64, more, overtaken, ..Folded::default() };
     let unknown_from = fold.next_id().await?;
     let mut step = Step { topology: fold.topology().await?, folded, awaiting: BTreeMap::new() };
     let mut run_of_heard: Vec<(&Entry, Heard)> = Vec::new();
@@ -156,6 +161,8 @@ impl Step {
                 self.awaiting.insert(tombstone.id, task(tombstone));
             }
         }
+        let last = records.overtaken.values().max().copied();
+        self.folded.overtaken = last.or(self.folded.overtaken);
         records.save(fold).await
     }
 

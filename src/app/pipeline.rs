@@ -153,6 +153,7 @@ impl Pipeline {
             let before = *progress;
             progress.reached = folded.position.seq;
             progress.released = folded.released.unwrap_or(before.released);
+            progress.overtaken = folded.overtaken.unwrap_or(before.overtaken);
             *progress != before
         });
     }

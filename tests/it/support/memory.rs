@@ -19,6 +19,8 @@ pub struct State {
     /// Rows that go with a record, and the record's guard.
     pub rows: BTreeMap<Key, (u64, Timestamp)>,
     pub down: bool,
+    /// What is asked for is done, and nobody hears of it.
+    pub answers_are_lost: bool,
     /// Batches with one of these are refused as a whole.
     pub poison: BTreeSet<Key>,
     /// These fail by themselves.
@@ -122,6 +124,7 @@ impl Target for Memory {
         if batch.removals.iter().any(|removal| state.poison.contains(&removal.key)) {
             return Err(TargetError::Refused { code: "poison", message: "one of them is poisonous".into() });
         }
-        Ok(batch.removals.iter().map(|removal| state.carry_out(now, removal)).collect())
+        let effects = batch.removals.iter().map(|removal| state.carry_out(now, removal)).collect();
+        if state.answers_are_lost { Err(TargetError::Unknown("cut".into())) } else { Ok(effects) }
     }
 }

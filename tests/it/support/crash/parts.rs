@@ -52,7 +52,7 @@ pub async fn release(parts: &Parts) -> Progress {
     let folded = fold::catch_up(&parts.store).await.unwrap();
     brake(parts).step(folded).await.unwrap();
     let folded = fold::catch_up(&parts.store).await.unwrap();
-    Progress { reached: folded, released: folded }
+    Progress { reached: folded, released: folded, ..Progress::default() }
 }
 
 fn brake(parts: &Parts) -> Brake {

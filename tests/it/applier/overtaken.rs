@@ -1,0 +1,142 @@
+//! Deletions of records that are listed again while their batch waits, is under way, or fails.
+
+use std::time::Duration;
+
+use expunged::domain::{Action, Door, Key, Outcome, Timestamp};
+
+use super::{World, at_target, failure, keys, named, told};
+use crate::support::rig::until;
+
+#[tokio::test]
+async fn i3_a_relisting_supersedes_what_waits_and_no_target_is_asked_for_it() {
+    let world = World::new();
+    let mut rig = world.rig().await;
+    let all = keys(0..10);
+    let deleted = rig.now();
+    world.put(&all, Timestamp::MIN);
+    rig.record(Door::Feed, told(&all, Action::Delete, deleted)).await;
+    rig.decide().await;
+    let back = world.later(Duration::from_mins(1));
+    rig.record(Door::Webhook, told(&all[4..6], Action::Relisted, back)).await;
+    rig.decide().await;
+    rig.run();
+    rig.quiet().await;
+    let asked: Vec<Key> = world.replica.state().batches.iter().flat_map(named).collect();
+    assert_eq!(asked, [&all[..4], &all[6..]].concat());
+    assert_eq!(at_target(&rig, &all[4], "replica").await.unwrap().outcome, Some(Outcome::Superseded));
+    assert!(world.replica.has(&all[4]) && world.search.has(&all[5]));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn i3_a_relisting_that_comes_while_its_batch_is_under_way_leaves_the_newer_record() {
+    let world = World::new();
+    let mut rig = world.rig().await;
+    let all = keys(0..10);
+    world.put(&all, Timestamp::MIN);
+    world.replica.state().down = true;
+    rig.run();
+    rig.record(Door::Feed, told(&all, Action::Delete, rig.now())).await;
+    until("the batch is under way", async || world.replica.state().turned_away > 0).await;
+    let back = world.later(Duration::from_mins(1));
+    world.replica.put(&all[4], 1, back);
+    rig.record(Door::Webhook, told(&all[4..5], Action::Relisted, back)).await;
+    until("it is known", async || rig.story(&all[4]).await.unwrap().decision == "none").await;
+    world.replica.state().down = false;
+    rig.quiet().await;
+    assert!(world.replica.has(&all[4]));
+    assert_eq!(world.replica.rows_gone(), 9);
+    assert_eq!(at_target(&rig, &all[4], "replica").await.unwrap().outcome, Some(Outcome::Superseded));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn i3_what_failed_while_its_relisting_came_is_not_asked_for_again() {
+    for retry in [true, false] {
+        let world = World::new();
+        let mut rig = world.rig().await;
+        let all = keys(0..3);
+        // A copy without a guard: nothing but the queue keeps a deletion from a record that is listed again.
+        world.put(&all, Timestamp::MIN);
+        world.search.state().down = true;
+        rig.run();
+        rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
+        until("the batch is under way", async || world.search.state().turned_away > 0).await;
+        rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1))))
+            .await;
+        until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
+        {
+            let mut search = world.search.state();
+            search.failing.insert(all[1].clone(), failure(retry));
+            search.down = false;
+        }
+        rig.quiet_or_waiting().await;
+        world.search.state().failing.clear();
+        world.later(Duration::from_hours(1));
+        // Wakes the target's loop, an hour later.
+        rig.record(Door::Webhook, told(&keys(5..6), Action::Delete, rig.now())).await;
+        rig.quiet().await;
+        assert!(world.search.has(&all[1]), "listed again, and deleted");
+        assert_eq!(at_target(&rig, &all[1], "search").await.unwrap().outcome, Some(Outcome::Superseded));
+        assert!(rig.parts.store.parked(9).await.unwrap().is_empty());
+        assert!(!world.search.has(&all[0]) && !world.search.has(&all[2]));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn i3_what_is_listed_again_while_a_target_is_down_is_left_out_of_the_batches_that_wait_for_it() {
+    let world = World::new();
+    let mut rig = world.rig().await;
+    let all = keys(0..1_500);
+    // A copy without a guard.
+    world.put(&all, Timestamp::MIN);
+    world.search.state().down = true;
+    rig.record(Door::Feed, told(&all, Action::Delete, rig.now())).await;
+    rig.decide().await;
+    rig.run();
+    until("one batch waits, and one behind it", async || {
+        let open = rig.parts.store.open_batches("search").await.unwrap();
+        world.search.state().turned_away > 0 && open.iter().map(|batch| batch.tasks.len()).eq([1_000, 500])
+    })
+    .await;
+    let back = [&all[7..9], &all[1_234..1_235]].concat();
+    rig.record(Door::Webhook, told(&back, Action::Relisted, world.later(Duration::from_mins(1)))).await;
+    until("it is known", async || rig.story(&back[2]).await.unwrap().decision == "none").await;
+    world.search.state().down = false;
+    rig.quiet().await;
+    for key in &back {
+        assert!(world.search.has(key), "listed again, and deleted");
+        assert_eq!(at_target(&rig, key, "search").await.unwrap().outcome, Some(Outcome::Superseded));
+    }
+    assert_eq!(world.search.rows_gone(), 1_497);
+    assert!(rig.parts.store.open_batches("search").await.unwrap().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn i8_what_is_left_out_while_the_answer_is_unknown_may_have_gone_by_our_own_work() {
+    let world = World::new();
+    let mut rig = world.rig().await;
+    let all = keys(0..3);
+    world.put(&all, Timestamp::MIN);
+    world.search.state().answers_are_lost = true;
+    rig.run();
+    rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
+    until("they are gone", async || world.search.rows_gone() == 3).await;
+    rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1)))).await;
+    until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
+    world.search.state().answers_are_lost = false;
+    rig.quiet().await;
+    let outcome = async |key| at_target(&rig, key, "search").await.unwrap().outcome;
+    for (key, expected) in
+        all.iter().zip([Outcome::AlreadyDeleted, Outcome::Superseded, Outcome::AlreadyDeleted])
+    {
+        assert_eq!(outcome(key).await, Some(expected));
+    }
+    // Never written back, and deleted again.
+    rig.record(Door::Webhook, told(&all[1..2], Action::Delete, world.later(Duration::from_mins(1)))).await;
+    rig.quiet().await;
+    assert_eq!(outcome(&all[1]).await, Some(Outcome::AlreadyDeleted));
+    rig.stop().await;
+}
