@@ -187,6 +187,18 @@ pub enum EventRule {
     },
 }
 
+impl EventRule {
+    #[must_use]
+    pub fn may_mean(&self, meaning: Meaning) -> bool {
+        match self {
+            Self::Means(only) => *only == meaning,
+            Self::By { values, otherwise, .. } => {
+                *otherwise == meaning || values.values().any(|it| *it == meaning)
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     Ignore,
