@@ -1,10 +1,10 @@
 //! Carrying out: one loop a target, in bounded steps: lease, batch, apply, settle.
 //!
-//! A batch is what has gathered while the last one ran; there is no timer. Before a target sees a batch, its
-//! number and members are on disk, and nothing ever joins it: after a crash the same batch is applied again, without
-//! what is no longer meant, and what is absent then is told as gone by our own work (I8). While one batch is applied, the last one is
-//! settled and the next one is made ready. A loop knows of its own target alone, so that one that is down
-//! harms no other (I6).
+//! A batch is what has gathered while the last one ran; there is no timer. Before a target sees a batch, its number and
+//! members are on disk, and nothing ever joins it: after a crash the same batch is applied again, without what is no
+//! longer meant, and what is absent then is told as gone by our own work (I8). While one batch is applied, the last one
+//! is settled and the next one is made ready. A loop knows of its own target alone, so that one that is down harms no
+//! other (I6).
 
 mod batch;
 mod handover;

@@ -90,7 +90,8 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
     let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;
     let alone = fold.position() == before && !more;
-    let overtaken = (position != before).then_some(position.seq);
+    // What is not known to have been folded by us may hold anything.
+    let overtaken = (known != Some(position)).then_some(position.seq);
     let folded = Folded { entries: entries.len() as u64, more, overtaken, ..Folded::default() };
     let unknown_from = fold.next_id().await?;
     let mut step = Step { topology: fold.topology().await?, folded, awaiting: BTreeMap::new() };

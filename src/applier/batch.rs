@@ -19,10 +19,10 @@ use crate::telemetry::metrics::Ended;
 
 /// A batch on its way.
 pub(super) struct Leased {
-    pub number: Seq,
-    pub tasks: Vec<Task>,
+    number: Seq,
+    tasks: Vec<Task>,
     /// It was open when this process began: the target may have done it already.
-    pub resumed: bool,
+    resumed: bool,
     /// Up to this entry nothing is known that overtakes its members.
     known_to: Seq,
     /// What is to be told of members that have been left out.
@@ -187,11 +187,9 @@ impl Applier {
         let open = open.into_iter().find(|open| open.number == leased.number);
         let meant: BTreeSet<Fact> =
             open.into_iter().flat_map(|open| open.tasks).map(|task| task.fact).collect();
-        let (stay, overtaken) =
-            std::mem::take(&mut leased.tasks).into_iter().partition(|task| meant.contains(&task.fact));
-        leased.tasks = stay;
-        leased.known_to = known_to;
-        let overtaken: Vec<Task> = overtaken;
+        let all = std::mem::take(&mut leased.tasks).into_iter();
+        let (meant, overtaken): (Vec<Task>, Vec<Task>) = all.partition(|task| meant.contains(&task.fact));
+        (leased.tasks, leased.known_to) = (meant, known_to);
         if !overtaken.is_empty() {
             tracing::info!(overtaken = overtaken.len(), "left out: something newer is known of them");
         }
