@@ -30,8 +30,12 @@ impl World {
     }
 
     async fn rig(&self) -> Rig {
+        self.rig_with(self.search.clone()).await
+    }
+
+    async fn rig_with(&self, search: Arc<dyn Target>) -> Rig {
         let config = mirror::config(self.folder.path(), "http://127.0.0.1:9", "[brake]\nmode = \"off\"", "");
-        let targets: Vec<Arc<dyn Target>> = vec![self.replica.clone(), self.search.clone()];
+        let targets: Vec<Arc<dyn Target>> = vec![self.replica.clone(), search];
         Rig::over(config, self.clock.clone(), targets).await
     }
 

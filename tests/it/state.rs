@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use expunged::domain::event::{Heard, Resolved, RunEnded, RunStarted};
-use expunged::domain::{Action, Door, Event, Timestamp};
+use expunged::domain::{Action, Door, Event, Notice, Timestamp};
 use expunged::fold;
 use expunged::store::chain::Verifier;
 use expunged::store::sqlite::{OpenOptions, SqliteStore, projections_path};
@@ -36,18 +36,23 @@ pub async fn entries(store: &SharedStore) -> Vec<Entry> {
     store.entries(0, u32::MAX, usize::MAX).await.unwrap()
 }
 
-pub fn heard(text: &str, at: Timestamp) -> Draft {
-    let heard = Heard {
+/// One notice of one delivery.
+fn told(notice: Notice) -> Event {
+    Event::Heard(Heard {
         source: "repliers".into(),
         door: Door::Webhook,
         run: None,
         sha256: None,
-        notices: vec![notice(&listing(text), Action::Delete, at)],
+        notices: vec![notice],
         unreadable: vec![],
         reason: None,
         asked: None,
-    };
-    Draft { at, event: Event::Heard(heard), body: Some(Bytes::from(text.to_owned())) }
+    })
+}
+
+pub fn heard(text: &str, at: Timestamp) -> Draft {
+    let event = told(notice(&listing(text), Action::Delete, at));
+    Draft { at, event, body: Some(Bytes::from(text.to_owned())) }
 }
 
 /// Every table of the projections, row by row.

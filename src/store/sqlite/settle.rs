@@ -110,7 +110,7 @@ async fn end(
     // Some were overtaken.
     script.push(&format!("{UNQUEUE} {ENDED}")).bind(target).bind(entity.as_str()).bind(keys.as_str());
     if outcome != Outcome::Failed {
-        // Settled by a listing on the way: the target's word is the last.
+        // Superseded on the way: the target's word is the last.
         script.push(CORRECT).bind(target).bind(entity.as_str()).bind(outcome.as_str()).bind(seq);
         script.bind(keys.as_str());
     }

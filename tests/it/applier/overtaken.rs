@@ -1,11 +1,20 @@
 //! Deletions of records that are listed again while their batch waits, is under way, or fails.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use expunged::domain::{Action, Door, Key, Outcome, Timestamp};
+use expunged::intake::Intake;
+use expunged::store::SharedStore;
+use expunged::targets::{Batch, Effect, Target, TargetError};
 
 use super::{World, at_target, failure, keys, named, told};
-use crate::support::rig::until;
+use crate::support::between::{Between, Seen};
+use crate::support::memory::Memory;
+use crate::support::mirror;
+use crate::support::rig::{Rig, delivery, notice, until};
 
 #[tokio::test]
 async fn i3_a_relisting_supersedes_what_waits_and_no_target_is_asked_for_it() {
@@ -28,25 +37,62 @@ async fn i3_a_relisting_supersedes_what_waits_and_no_target_is_asked_for_it() {
     rig.stop().await;
 }
 
+/// A target at which a record is written back, and listed again, just when it is asked to delete it.
+struct Relisted {
+    inner: Arc<Memory>,
+    key: Key,
+    /// Of the record that is written back.
+    guard: Timestamp,
+    daemon: OnceLock<(Intake, SharedStore)>,
+    done: AtomicBool,
+}
+
+#[async_trait]
+impl Between for Relisted {
+    fn behind(&self) -> &dyn Target {
+        &*self.inner
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
+        let meant = batch.removals.iter().find(|removal| removal.key == self.key);
+        if let (Some(removal), Some((intake, store))) = (meant, self.daemon.get())
+            && !self.done.swap(true, Ordering::SeqCst)
+        {
+            self.inner.put(&self.key, 1, self.guard);
+            let later = removal.at.plus(Duration::from_secs(1));
+            let back = vec![notice(&self.key, Action::Relisted, later)];
+            intake.record(delivery(Door::Webhook, back)).await.unwrap();
+            while store.story(&removal.entity, &self.key).await.unwrap().unwrap().decision != "none" {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.inner.apply(batch).await
+    }
+}
+
+/// Has all of them deleted, and the second of them listed again while the search target is at work.
+async fn relisted_under_way(world: &World, guard: Timestamp, all: &[Key]) -> Rig {
+    let (inner, key) = (world.search.clone(), all[1].clone());
+    let done = AtomicBool::new(false);
+    let search = Arc::new(Seen(Relisted { inner, key, guard, daemon: OnceLock::new(), done }));
+    let mut rig = world.rig_with(search.clone()).await;
+    assert!(search.0.daemon.set((rig.parts.intake.clone(), rig.parts.store.clone())).is_ok());
+    world.put(all, Timestamp::MIN);
+    rig.run();
+    rig.record(Door::Webhook, told(all, Action::Delete, rig.now())).await;
+    rig.quiet_or_waiting().await;
+    assert!(search.0.done.load(Ordering::SeqCst), "it was asked for, and listed again meanwhile");
+    rig
+}
+
 #[tokio::test]
 async fn i3_a_relisting_that_comes_while_its_batch_is_under_way_leaves_the_newer_record() {
     let world = World::new();
-    let mut rig = world.rig().await;
     let all = keys(0..10);
-    world.put(&all, Timestamp::MIN);
-    world.replica.state().down = true;
-    rig.run();
-    rig.record(Door::Feed, told(&all, Action::Delete, rig.now())).await;
-    until("the batch is under way", async || world.replica.state().turned_away > 0).await;
-    let back = world.later(Duration::from_mins(1));
-    world.replica.put(&all[4], 1, back);
-    rig.record(Door::Webhook, told(&all[4..5], Action::Relisted, back)).await;
-    until("it is known", async || rig.story(&all[4]).await.unwrap().decision == "none").await;
-    world.replica.state().down = false;
-    rig.quiet().await;
-    assert!(world.replica.has(&all[4]));
-    assert_eq!(world.replica.rows_gone(), 9);
-    assert_eq!(at_target(&rig, &all[4], "replica").await.unwrap().outcome, Some(Outcome::Superseded));
+    let rig = relisted_under_way(&world, mirror::time("2100-01-01T00:00:00Z"), &all).await;
+    assert!(world.search.has(&all[1]));
+    assert_eq!(world.search.rows_gone(), 9);
+    assert_eq!(at_target(&rig, &all[1], "search").await.unwrap().outcome, Some(Outcome::Superseded));
     rig.stop().await;
 }
 
@@ -54,23 +100,10 @@ async fn i3_a_relisting_that_comes_while_its_batch_is_under_way_leaves_the_newer
 async fn i3_what_failed_while_its_relisting_came_is_not_asked_for_again() {
     for retry in [true, false] {
         let world = World::new();
-        let mut rig = world.rig().await;
         let all = keys(0..3);
+        world.search.state().failing.insert(all[1].clone(), failure(retry));
         // A copy without a guard: nothing but the queue keeps a deletion from a record that is listed again.
-        world.put(&all, Timestamp::MIN);
-        world.search.state().down = true;
-        rig.run();
-        rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
-        until("the batch is under way", async || world.search.state().turned_away > 0).await;
-        rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1))))
-            .await;
-        until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
-        {
-            let mut search = world.search.state();
-            search.failing.insert(all[1].clone(), failure(retry));
-            search.down = false;
-        }
-        rig.quiet_or_waiting().await;
+        let rig = relisted_under_way(&world, Timestamp::MIN, &all).await;
         world.search.state().failing.clear();
         world.later(Duration::from_hours(1));
         // Wakes the target's loop, an hour later.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use expunged::domain::event::{Decided, Fact, Failure, Heard, Settled, Settlement, Topology};
-use expunged::domain::{Action, Door, Entity, Event, Key, Outcome, Seq, Timestamp};
+use expunged::domain::event::{Decided, Fact, Failure, Settled, Settlement, Topology};
+use expunged::domain::{Action, Entity, Event, Key, Outcome, Seq, Timestamp};
 use expunged::fold;
 use expunged::store::{Draft, SharedStore};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::open;
+use super::{open, told};
 use crate::support::rig::{listing, notice};
 
 const KEYS: usize = 4;
@@ -167,19 +167,6 @@ fn key(number: usize) -> Key {
     listing(number.to_string())
 }
 
-fn heard(number: usize, action: Action, at: Timestamp) -> Event {
-    Event::Heard(Heard {
-        source: "repliers".into(),
-        door: Door::Webhook,
-        run: None,
-        sha256: None,
-        notices: vec![notice(&key(number), action, at)],
-        unreadable: vec![],
-        reason: None,
-        asked: None,
-    })
-}
-
 fn settlement(fact: Fact, number: usize, came: Came) -> Settlement {
     let (outcome, failure) = match came {
         Came::To(outcome) => (outcome, None),
@@ -210,7 +197,7 @@ async fn agrees(all: Vec<Happens>) -> std::result::Result<(), TestCaseError> {
         let event = match one {
             Happens::Told { key, action } => {
                 model.told(key, action, seq);
-                heard(key, action, Timestamp::from_seconds(seq))
+                told(notice(&self::key(key), action, Timestamp::from_seconds(seq)))
             }
             Happens::Released => Event::Decided(Decided { released: model.released(), ..Decided::default() }),
             Happens::Settled { target, results } => {
@@ -238,13 +225,13 @@ async fn agrees(all: Vec<Happens>) -> std::result::Result<(), TestCaseError> {
     }
     fold::catch_up(&store).await.unwrap();
     for (number, record) in model.records.iter().enumerate().filter(|(_, record)| !record.facts.is_empty()) {
-        let told = store.story(&Entity::new("listing"), &key(number)).await.unwrap().unwrap();
+        let known = store.story(&Entity::new("listing"), &key(number)).await.unwrap().unwrap();
         for (place, target) in TARGETS.iter().enumerate() {
-            let known = told.tasks.iter().find(|task| task.target == *target);
-            let known = known.map(|it| (it.state.as_str(), it.cause, it.attempts, it.outcome, it.settled));
+            let task = known.tasks.iter().find(|task| task.target == *target);
+            let task = task.map(|it| (it.state.as_str(), it.cause, it.attempts, it.outcome, it.settled));
             let expected = record.tasks[place].as_ref();
             let expected = expected.map(|it| (it.state, it.cause, it.attempts, it.outcome, it.settled));
-            prop_assert_eq!(known, expected, "record {} at {}", number, target);
+            prop_assert_eq!(task, expected, "record {} at {}", number, target);
         }
     }
     for (place, target) in TARGETS.iter().enumerate() {
