@@ -210,7 +210,8 @@ impl Writer<'_> {
     fn terms(&self, fates: &[Fate]) -> Vec<String> {
         let mut terms = vec!["1".to_owned()];
         for child in &self.plan.children {
-            counts::under(child, fates, "p", ("", ""), &mut terms);
+            let rows = (format!("{} c", child.table), counts::belong(child, "c", "p"));
+            counts::among(child, fates, "c", (&rows.0, &rows.1), &mut terms);
         }
         terms
     }
@@ -253,17 +254,29 @@ impl Writer<'_> {
 
     fn delete(&self) -> Steps {
         let plan = self.plan;
-        let (mut counts, mut run, mut standing) = (Vec::new(), Vec::new(), Vec::new());
-        for child in &plan.children {
-            if child.fate == Fate::Cascade {
-                continue;
-            }
-            let (from, takes) = self.children(child);
-            step(child, (&from, takes), "c", (&mut counts, &mut run));
+        let (mut run, mut standing) = (Vec::new(), Vec::new());
+        // By the argument: whatever is counted by the same one is counted at once, which halves the time.
+        let mut counted: Vec<(String, Takes, Vec<String>)> = Vec::new();
+        for child in plan.children.iter().filter(|child| child.fate != Fate::Cascade) {
+            let (argument, takes, on) = self.children(child);
+            let rows = format!("{} c", child.table);
+            let from = format!("{argument} {DRIVES} {rows} ON {on}");
+            step(child, (&from, takes), "c", &mut run);
             if child.is_looked_at() {
                 standing.push(plain(format!("{PLACE} {from}"), takes));
             }
+            let mut terms = Vec::new();
+            counts::among(child, &[Fate::Delete], "c", (&rows, &on), &mut terms);
+            match counted.iter_mut().find(|other| other.0 == argument && other.1 == takes) {
+                Some((_, _, others)) => others.append(&mut terms),
+                None => counted.push((argument, takes, terms)),
+            }
         }
+        counted.retain(|(_, _, terms)| !terms.is_empty());
+        let counts = counted.into_iter().map(|(argument, takes, terms)| {
+            plain(format!("SELECT JSON_ARRAY(b.n - 1, {}) FROM {argument}", terms.join(" + ")), takes)
+        });
+        let counts = counts.collect();
         let (going, takes) = self.going(plan.deleted_at.is_some());
         let left = format!("{PLACE} {}", self.rows());
         match &plan.deleted_at {
@@ -320,15 +333,14 @@ impl Writer<'_> {
         kept.map_or(String::new(), |guard| format!(", p.{0} = p.{0}", guard.name))
     }
 
-    /// The rows of a child of the table, by what the argument says that they refer to.
-    fn children(&self, child: &Node) -> (String, Takes) {
+    /// The argument that says what the rows `c` of a child of the table refer to, and which of them are meant.
+    fn children(&self, child: &Node) -> (String, Takes, String) {
         let (here, above) = (&child.columns[0], &child.link[0].1);
         let place = self.references.iter().position(|field| field.name == *above);
         let place =
             place.expect("a plan lists every column that a configured child refers to, but for the locator");
         let on = is(here, &format!("c.{}", here.name), ("k", "x"));
-        let argument = argument(&declared(here, "$", ("k", "x")));
-        (format!("{argument} {DRIVES} {} c ON {on}", child.table), Takes::Reference(place))
+        (argument(&declared(here, "$", ("k", "x"))), Takes::Reference(place), on)
     }
 
     fn mirrored(&self) -> Vec<Sql> {
@@ -352,12 +364,7 @@ fn plain(sql: String, takes: Takes) -> Statement {
 
 /// Deepest first: a row goes before the row that it refers to. `from` joins down to the rows of `node`, which are
 /// `alias`.
-fn step(
-    node: &Node,
-    (from, takes): (&str, Takes),
-    alias: &str,
-    (counts, run): (&mut Vec<Statement>, &mut Vec<Statement>),
-) {
+fn step(node: &Node, (from, takes): (&str, Takes), alias: &str, run: &mut Vec<Statement>) {
     for child in &node.children {
         // Only the database's own foreign keys, which it carries out itself, have several columns.
         if let ([here], [(_, above)], true) =
@@ -366,15 +373,11 @@ fn step(
             let below = format!("{alias}c");
             let on = refers(here, &format!("{below}.{}", here.name), &format!("{alias}.{above}"));
             let from = format!("{from} {DRIVES} {} {below} ON {on}", child.table);
-            step(child, (&from, takes), &below, (counts, run));
+            step(child, (&from, takes), &below, run);
         }
     }
     match node.fate {
-        Fate::Delete => {
-            counts
-                .push(plain(format!("SELECT JSON_ARRAY(b.n - 1, COUNT(*)) FROM {from} GROUP BY b.n"), takes));
-            run.push(plain(format!("DELETE {alias} FROM {from}"), takes));
-        }
+        Fate::Delete => run.push(plain(format!("DELETE {alias} FROM {from}"), takes)),
         Fate::Nullify => {
             let column = &node.columns[0].name;
             run.push(plain(format!("UPDATE {from} SET {alias}.{column} = NULL"), takes));

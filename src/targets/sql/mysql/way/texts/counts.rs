@@ -4,32 +4,33 @@ use super::super::super::super::plan::{Fate, Node};
 use super::super::super::super::session::Sql;
 use super::{DRIVES, refers};
 
-/// Adds the number of rows of one of these fates under the row `above`, and under those, to `terms`. `tables` and
-/// `condition` are the join so far, from the children of the table down.
-pub fn under(
+/// Adds the number of rows of one of these fates among the rows `alias` of `node`, and under those, to `terms`.
+/// `tables` joins down to them, and `condition` says whose they are.
+pub fn among(
     node: &Node,
     fates: &[Fate],
-    above: &str,
+    alias: &str,
     (tables, condition): (&str, &str),
     terms: &mut Vec<String>,
 ) {
-    let alias = format!("{above}c");
-    let link = node.link.iter().zip(&node.columns);
-    let on = link.map(|((_, there), here)| {
-        refers(here, &format!("{alias}.{}", here.name), &format!("{above}.{there}"))
-    });
-    let on = on.collect::<Vec<_>>().join(" AND ");
-    let (tables, condition) = if tables.is_empty() {
-        (format!("{} {alias}", node.table), on)
-    } else {
-        (format!("{tables} {DRIVES} {} {alias} ON {on}", node.table), condition.to_owned())
-    };
     if fates.contains(&node.fate) {
         terms.push(format!("(SELECT COUNT(*) FROM {tables} WHERE {condition})"));
     }
     for child in &node.children {
-        under(child, fates, &alias, (&tables, &condition), terms);
+        let below = format!("{alias}c");
+        let on = belong(child, &below, alias);
+        let tables = format!("{tables} {DRIVES} {} {below} ON {on}", child.table);
+        among(child, fates, &below, (&tables, condition), terms);
     }
+}
+
+/// The rows `alias` of `node` refer to the row `above`.
+pub fn belong(node: &Node, alias: &str, above: &str) -> String {
+    let link = node.link.iter().zip(&node.columns);
+    let on = link.map(|((_, there), here)| {
+        refers(here, &format!("{alias}.{}", here.name), &format!("{above}.{there}"))
+    });
+    on.collect::<Vec<_>>().join(" AND ")
 }
 
 /// Rows that refer to some parent. Whether that parent exists is not asked: it would cost a look-up a row.
