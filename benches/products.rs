@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, Row as _};
 
-use crate::databases::{Product, run};
+use crate::databases::{ByHand, Product, run};
 use crate::setting;
 
 /// Where Debian keeps the programs of each major version.
@@ -111,37 +111,37 @@ impl Product for Postgres {
          ANALYZE; CHECKPOINT;"
     }
 
-    fn by_hand(&self) -> Vec<Vec<&'static str>> {
+    fn by_hand(&self) -> Vec<ByHand> {
         vec![
-            vec![
+            ByHand { at_once: true, told: 1, statements: &[
                 "WITH gone AS MATERIALIZED (SELECT id FROM listings JOIN unnest($1::text[]) AS mls ON board_id = 2 AND mls_number = mls),
                    i AS (DELETE FROM images USING gone WHERE listing_id = gone.id),
                    r AS (DELETE FROM reviews USING gone WHERE listing_id = gone.id)
                  DELETE FROM listings USING gone WHERE listings.id = gone.id",
-            ],
-            vec![
+            ] },
+            ByHand { at_once: false, told: 1, statements: &[
                 "CREATE TEMPORARY TABLE gone AS SELECT id FROM listings JOIN unnest($1::text[]) AS mls ON board_id = 2 AND mls_number = mls",
                 "ANALYZE gone",
                 "DELETE FROM images USING gone WHERE listing_id = gone.id",
                 "DELETE FROM reviews USING gone WHERE listing_id = gone.id",
                 "DELETE FROM listings USING gone WHERE listings.id = gone.id",
-            ],
+            ] },
         ]
     }
 
-    async fn take(&self, port: u16, statements: &[&'static str], numbers: &[String]) -> anyhow::Result<f64> {
+    async fn take(&self, port: u16, way: &ByHand, numbers: &[String]) -> anyhow::Result<f64> {
         let mut connection = PgConnection::connect(&self.url(port)).await?;
         let began = Instant::now();
         let mut transaction = connection.begin().await?;
         let mut gone = 0;
-        for statement in statements {
+        for statement in way.statements {
             let query = sqlx::query(*statement);
             let query = if statement.contains("$1") { query.bind(numbers) } else { query };
             gone = query.execute(&mut *transaction).await?.rows_affected();
         }
         transaction.commit().await?;
         let seconds = began.elapsed().as_secs_f64();
-        anyhow::ensure!(gone == numbers.len() as u64, "by hand, {gone} went");
+        anyhow::ensure!(gone == way.told * numbers.len() as u64, "by hand, {gone} went");
         Ok(seconds)
     }
 }
@@ -218,39 +218,46 @@ impl Product for MariaDb {
          ANALYZE TABLE listings, images, reviews;"
     }
 
-    fn by_hand(&self) -> Vec<Vec<&'static str>> {
+    fn by_hand(&self) -> Vec<ByHand> {
         vec![
-            vec![
+            // The server would take the parents first, and refuse that for the foreign keys.
+            ByHand { at_once: true, told: 8, statements: &[
+                "SET foreign_key_checks = 0",
+                "DELETE i, r, l FROM JSON_TABLE(?, '$[*]' COLUMNS (mls VARCHAR(32) PATH '$')) j
+                   STRAIGHT_JOIN listings l ON l.board_id = 2 AND l.mls_number = j.mls
+                   LEFT JOIN images i ON i.listing_id = l.id LEFT JOIN reviews r ON r.listing_id = l.id",
+            ] },
+            ByHand { at_once: false, told: 1, statements: &[
                 "CREATE TEMPORARY TABLE gone (id BIGINT PRIMARY KEY) ENGINE InnoDB SELECT l.id FROM JSON_TABLE(?, '$[*]'
                    COLUMNS (mls VARCHAR(32) PATH '$')) j STRAIGHT_JOIN listings l ON l.board_id = 2 AND l.mls_number = j.mls",
                 "DELETE c FROM gone STRAIGHT_JOIN images c ON c.listing_id = gone.id",
                 "DELETE c FROM gone STRAIGHT_JOIN reviews c ON c.listing_id = gone.id",
                 "DELETE c FROM gone STRAIGHT_JOIN listings c ON c.id = gone.id",
-            ],
-            vec![
+            ] },
+            ByHand { at_once: false, told: 1, statements: &[
                 "CREATE TEMPORARY TABLE gone (id BIGINT PRIMARY KEY) ENGINE MEMORY SELECT l.id FROM JSON_TABLE(?, '$[*]'
                    COLUMNS (mls VARCHAR(32) PATH '$')) j STRAIGHT_JOIN listings l ON l.board_id = 2 AND l.mls_number = j.mls",
                 "DELETE c FROM gone STRAIGHT_JOIN images c ON c.listing_id = gone.id",
                 "DELETE c FROM gone STRAIGHT_JOIN reviews c ON c.listing_id = gone.id",
                 "DELETE c FROM gone STRAIGHT_JOIN listings c ON c.id = gone.id",
-            ],
+            ] },
         ]
     }
 
-    async fn take(&self, port: u16, statements: &[&'static str], numbers: &[String]) -> anyhow::Result<f64> {
+    async fn take(&self, port: u16, way: &ByHand, numbers: &[String]) -> anyhow::Result<f64> {
         let mut connection = MySqlConnection::connect(&self.url(port)).await?;
         let list = serde_json::to_string(numbers)?;
         let began = Instant::now();
         let mut transaction = connection.begin().await?;
         let mut gone = 0;
-        for statement in statements {
+        for statement in way.statements {
             let query = sqlx::query(*statement);
             let query = if statement.contains('?') { query.bind(&list) } else { query };
             gone = query.execute(&mut *transaction).await?.rows_affected();
         }
         transaction.commit().await?;
         let seconds = began.elapsed().as_secs_f64();
-        anyhow::ensure!(gone == numbers.len() as u64, "by hand, {gone} went");
+        anyhow::ensure!(gone == way.told * numbers.len() as u64, "by hand, {gone} went");
         Ok(seconds)
     }
 
