@@ -150,9 +150,11 @@ impl Applier {
                 target = self.target.name(),
                 batch = open.number,
                 tasks = open.tasks.len(),
+                overtaken = open.overtaken.len(),
                 "resuming a batch"
             );
-            let leased = Leased::resumed(open.number, open.tasks, known_to);
+            let told = self.doubts(&open.overtaken);
+            let leased = Leased::resumed(open.number, open.tasks, known_to, told);
             let Some(settled) = self.carry_out(leased, hold, cancel).await? else { return Ok(false) };
             let seq = self.intake.note(Event::Settled(settled)).await?;
             if !self.folded_to(seq, cancel).await {

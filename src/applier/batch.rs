@@ -34,8 +34,8 @@ impl Leased {
         Self { number, tasks, resumed: false, known_to, told: vec![] }
     }
 
-    pub fn resumed(number: Seq, tasks: Vec<Task>, known_to: Seq) -> Self {
-        Self { resumed: true, ..Self::new(number, tasks, known_to) }
+    pub fn resumed(number: Seq, tasks: Vec<Task>, known_to: Seq, told: Vec<Settlement>) -> Self {
+        Self { resumed: true, told, ..Self::new(number, tasks, known_to) }
     }
 }
 
@@ -194,15 +194,18 @@ impl Applier {
             tracing::info!(overtaken = overtaken.len(), "left out: something newer is known of them");
         }
         if leased.resumed {
-            // Ended by now, and yet the target may have taken them before.
-            let (now, reason) = (self.clock.now(), "overtaken while the target's answer was unknown");
-            let doubt =
-                || Effect::Unproven(Unproven { code: "interrupted", message: reason.into(), again: None });
-            let told =
-                overtaken.iter().filter_map(|task| settle::settlement(task, doubt(), true, now, &self.dice));
-            leased.told.extend(told);
+            leased.told.extend(self.doubts(&overtaken));
         }
         Ok(true)
+    }
+
+    /// What is told of tasks that have ended by now, and yet the target may have taken before.
+    pub(super) fn doubts(&self, overtaken: &[Task]) -> Vec<Settlement> {
+        let (now, reason) = (self.clock.now(), "overtaken while the target's answer was unknown");
+        let doubt =
+            || Effect::Unproven(Unproven { code: "interrupted", message: reason.into(), again: None });
+        let told = |task| settle::settlement(task, doubt(), true, now, &self.dice);
+        overtaken.iter().filter_map(told).collect()
     }
 
     fn settlements(&self, leased: &Leased, effects: Vec<Effect>) -> Vec<Settlement> {

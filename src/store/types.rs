@@ -71,6 +71,8 @@ pub struct Task {
 pub struct OpenBatch {
     pub number: Seq,
     pub tasks: Vec<Task>,
+    /// Members that another fact has overtaken since it was begun.
+    pub overtaken: Vec<Task>,
 }
 
 /// A set of facts that the brake stopped.

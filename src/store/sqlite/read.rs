@@ -27,6 +27,12 @@ const DUE: &str = "queue AS q WHERE q.target = ? AND (q.entity, q.key) > (?, ?) 
 const MEMBERS: &str = "json_each(?1) AS m CROSS JOIN tombstones AS t ON t.id = m.value ->> 0
     CROSS JOIN queue AS q ON q.target = ?2 AND q.entity = t.entity AND q.key = t.key
     WHERE q.cause = m.value ->> 1 ORDER BY q.entity, q.key";
+/// The members that wait no more.
+const OVERTAKEN: &str = "SELECT t.id, m.value ->> 1 AS cause, t.entity, t.key, t.action, t.at, t.upstream_time,
+    t.heard_at, 0 AS attempts, 0 AS removed FROM json_each(?1) AS m CROSS JOIN tombstones AS t ON t.id = m.value ->> 0
+    WHERE NOT EXISTS (SELECT 1 FROM queue AS q WHERE q.target = ?2 AND q.entity = t.entity AND q.key = t.key
+      AND q.cause = m.value ->> 1)
+    ORDER BY t.entity, t.key";
 const SPENT: &str = "SELECT entity, sum(rows) FROM spent WHERE at > ? GROUP BY entity";
 const REMOVED: &str = "SELECT target, entity, sum(rows) FROM removed WHERE at > ? GROUP BY target, entity";
 const HOLDS: &str = "SELECT id, entity, opened_at, rows, allowed, gone, state, actor, reason,
@@ -133,12 +139,14 @@ pub async fn open_batches(
     connection: &mut SqliteConnection,
     target: &str,
 ) -> Result<Vec<OpenBatch>, StoreError> {
-    let query = format!("{TASK} {MEMBERS}");
+    let waiting = format!("{TASK} {MEMBERS}");
     let mut batches = Vec::new();
     for row in sqlx::query(BATCHES).bind(target).fetch_all(&mut *connection).await? {
         let members: &str = row.try_get("members")?;
-        let tasks = tasks(connection, &query, |query| query.bind(members).bind(target)).await?;
-        batches.push(OpenBatch { number: row.try_get("number")?, tasks });
+        let number = row.try_get("number")?;
+        let overtaken = tasks(connection, OVERTAKEN, |query| query.bind(members).bind(target)).await?;
+        let tasks = tasks(connection, &waiting, |query| query.bind(members).bind(target)).await?;
+        batches.push(OpenBatch { number, tasks, overtaken });
     }
     Ok(batches)
 }

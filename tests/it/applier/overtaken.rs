@@ -149,27 +149,42 @@ async fn i3_what_is_listed_again_while_a_target_is_down_is_left_out_of_the_batch
 
 #[tokio::test]
 async fn i8_what_is_left_out_while_the_answer_is_unknown_may_have_gone_by_our_own_work() {
-    let world = World::new();
-    let mut rig = world.rig().await;
-    let all = keys(0..3);
-    world.put(&all, Timestamp::MIN);
-    world.search.state().answers_are_lost = true;
-    rig.run();
-    rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
-    until("they are gone", async || world.search.rows_gone() == 3).await;
-    rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1)))).await;
-    until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
-    world.search.state().answers_are_lost = false;
-    rig.quiet().await;
-    let outcome = async |key| at_target(&rig, key, "search").await.unwrap().outcome;
-    for (key, expected) in
-        all.iter().zip([Outcome::AlreadyDeleted, Outcome::Superseded, Outcome::AlreadyDeleted])
-    {
-        assert_eq!(outcome(key).await, Some(expected));
+    for restarted in [false, true] {
+        let world = World::new();
+        let mut rig = world.rig().await;
+        let all = keys(0..3);
+        world.put(&all, Timestamp::MIN);
+        world.search.state().answers_are_lost = true;
+        rig.run();
+        rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
+        until("they are gone", async || world.search.rows_gone() == 3).await;
+        if restarted {
+            rig.stop().await;
+            rig = world.rig().await;
+        }
+        let later = world.later(Duration::from_mins(1));
+        rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, later)).await;
+        if restarted {
+            rig.decide().await;
+        } else {
+            until("it is known", async || rig.story(&all[1]).await.unwrap().decision == "none").await;
+        }
+        world.search.state().answers_are_lost = false;
+        if restarted {
+            rig.run();
+        }
+        rig.quiet().await;
+        let outcome = async |key| at_target(&rig, key, "search").await.unwrap().outcome;
+        for (key, expected) in
+            all.iter().zip([Outcome::AlreadyDeleted, Outcome::Superseded, Outcome::AlreadyDeleted])
+        {
+            assert_eq!(outcome(key).await, Some(expected));
+        }
+        // Never written back, and deleted again.
+        rig.record(Door::Webhook, told(&all[1..2], Action::Delete, world.later(Duration::from_mins(1))))
+            .await;
+        rig.quiet().await;
+        assert_eq!(outcome(&all[1]).await, Some(Outcome::AlreadyDeleted));
+        rig.stop().await;
     }
-    // Never written back, and deleted again.
-    rig.record(Door::Webhook, told(&all[1..2], Action::Delete, world.later(Duration::from_mins(1)))).await;
-    rig.quiet().await;
-    assert_eq!(outcome(&all[1]).await, Some(Outcome::AlreadyDeleted));
-    rig.stop().await;
 }
