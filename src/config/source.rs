@@ -242,6 +242,9 @@ pub struct Feed {
     pub updated_at: Pointers,
     pub time_format: TimeFormat,
     pub event_id: Pointers,
+    /// The source may tell that a record is listed again. A deletion with neither time nor id is refused then: told
+    /// again, it would undo that.
+    pub relists: bool,
     pub paging: Paging,
     /// Requests per second that this feed bears.
     pub rate_per_second: u32,

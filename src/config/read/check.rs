@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::api::{Item, ItemPiece, Records};
 use super::super::fault::KeyPath;
 use super::super::file;
-use super::super::source::{EventFrom, Meaning, Piece, Scheme};
+use super::super::source::{EventFrom, Piece, Scheme};
 use super::super::target::{Kind, Template, TemplatePiece};
 use super::super::{Config, Source, Target};
 use super::{Reader, nearest};
-use crate::domain::{Action, Entity};
+use crate::domain::Entity;
 
 pub(super) fn config(reader: &Reader<'_>, config: &Config) {
     for source in &config.sources {
@@ -104,8 +104,7 @@ fn feed_key(reader: &Reader<'_>, source: &Source) {
 /// A feed tells the same deletion more than once: a record that was listed again in between is not to go by that.
 fn feed_evidence(reader: &Reader<'_>, source: &Source) {
     let Some(feed) = &source.feed else { return };
-    let relists = source.events.values().any(|rule| rule.may_mean(Meaning::Notice(Action::Relisted)));
-    if relists && [&feed.deleted_at, &feed.updated_at, &feed.event_id].iter().all(|it| it.is_empty()) {
+    if feed.relists && [&feed.deleted_at, &feed.updated_at, &feed.event_id].iter().all(|it| it.is_empty()) {
         let path = KeyPath::of(&["sources", &source.name, "feed", "deleted_at"]);
         let what =
             "missing, as are updated_at and event_id: a deletion that is repeated would undo a re-listing";

@@ -41,11 +41,11 @@ const PAGINGS: [(&str, Kind); 5] = [
 ];
 
 /// The feed of a source, with `base_url` and `api_key` beside it; `feed = false` takes a preset's away.
-pub(super) fn feed(source: &Section<'_>, payload_key: &[Pointers]) -> Option<Feed> {
+pub(super) fn feed(source: &Section<'_>, payload_key: &[Pointers], relists: bool) -> Option<Feed> {
     let base = source.optional("base_url", Field::url);
     let api_key = source.get("api_key");
     let field = source.get("feed").filter(|field| !field.is_false())?;
-    field.section(|section| feed_of(section, source, payload_key, base.as_deref(), api_key.as_ref()))
+    field.section(|section| feed_of(section, source, payload_key, base.as_deref(), api_key.as_ref(), relists))
 }
 
 fn feed_of(
@@ -54,6 +54,7 @@ fn feed_of(
     payload_key: &[Pointers],
     base: Option<&str>,
     api_key: Option<&Field<'_>>,
+    relists: bool,
 ) -> Option<Feed> {
     let url = url(section, source, base);
     let headers = headers(section, source, api_key);
@@ -78,6 +79,7 @@ fn feed_of(
         updated_at: section.pointers("updated_at"),
         time_format: time_format(section),
         event_id: section.pointers("event_id"),
+        relists,
         rate_per_second: section
             .or("rate_per_second", Feed::RATE_PER_SECOND, |field| field.integer(1..=10_000)),
         timeout: section.or("timeout", Feed::TIMEOUT, Field::duration),

@@ -42,7 +42,9 @@ pub(super) fn source(name: &str, field: &Field<'_>) -> Option<Source> {
         let payload = section.table("payload", |payload| Some(payload_of(payload, receives)));
         let given = section.get("events");
         let events = given.as_ref().and_then(events);
-        let feed = feed::feed(section, payload.as_ref().map_or(&[], |payload| &payload.key));
+        let relisted = |rule: &EventRule| rule.may_mean(Meaning::Notice(Action::Relisted));
+        let relists = events.iter().flat_map(BTreeMap::values).any(relisted);
+        let feed = feed::feed(section, payload.as_ref().map_or(&[], |payload| &payload.key), relists);
         if receives && (given.is_none() || events.as_ref().is_some_and(BTreeMap::is_empty)) {
             let mend = "say what they mean, like events = { \"deal.deleted\" = \"delete\" }";
             section.fault::<()>("events", "missing, so no delivery would do anything", mend);

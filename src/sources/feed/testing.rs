@@ -53,6 +53,7 @@ pub fn feed() -> Feed {
         updated_at: pointers("/at"),
         time_format: TimeFormat::UnixSeconds,
         event_id: Pointers::new(),
+        relists: false,
         paging: by_page("/page", "/pages", "/total"),
         rate_per_second: 1_000_000,
         timeout: Duration::from_secs(30),
