@@ -6,12 +6,14 @@ use serde_json::json;
 
 use super::{Context, print};
 use crate::app::Parts;
+use crate::config::source::{Meaning, Source};
+use crate::domain::Action;
 use crate::targets::{Finding, Severity, TargetError};
 
 pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
     let json = context.json;
     let parts = Parts::open(context.config, context.clock, false).await?;
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = parts.config.sources.iter().filter_map(repeats_harm).collect();
     for target in parts.targets().await? {
         let found = target.check().await.unwrap_or_else(|error| vec![unreachable(target.name(), &error)]);
         if !json && found.is_empty() {
@@ -30,6 +32,20 @@ pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
     }
     let faulty = findings.iter().any(|finding| finding.severity == Severity::Fault);
     Ok(ExitCode::from(u8::from(faulty)))
+}
+
+/// A deletion that is delivered again after the record was listed again, and that nothing shows to be an old one.
+fn repeats_harm(source: &Source) -> Option<Finding> {
+    let tells = |action| source.events.values().any(|rule| rule.may_mean(Meaning::Notice(action)));
+    let harmful = tells(Action::Delete) && tells(Action::Relisted) && !source.payload.proves();
+    harmful.then(|| Finding {
+        severity: Severity::Warning,
+        place: format!("sources.{}.payload.deleted_at", source.name),
+        what: "missing, as are updated_at and event_id: a deletion that is delivered once more after a re-listing \
+               would be carried out"
+            .into(),
+        mend: "say where an item has the time of its deletion or an id, if the upstream gives one".into(),
+    })
 }
 
 fn unreachable(target: &str, error: &TargetError) -> Finding {

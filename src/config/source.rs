@@ -187,6 +187,15 @@ pub enum EventRule {
     },
 }
 
+impl Payload {
+    /// Whether it says where a notice has a time or an id, by which a repeat is known.
+    #[must_use]
+    pub fn proves(&self) -> bool {
+        let places = [&self.deleted_at, &self.updated_at, &self.event_id];
+        self.event_id_from_delivery || places.iter().any(|place| !place.is_empty())
+    }
+}
+
 impl EventRule {
     #[must_use]
     pub fn may_mean(&self, meaning: Meaning) -> bool {

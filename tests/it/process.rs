@@ -160,6 +160,27 @@ kind = "sqlite"
 }
 
 #[tokio::test]
+async fn i3_check_warns_of_a_source_whose_deletions_cannot_be_told_from_their_repeats() {
+    const SOURCE: &str = r#"
+[sources.crm]
+entity = "listing"
+secret = { file = "{folder}/board.secret" }
+auth = { scheme = "bearer" }
+payload = { key = ["/board", "/id"], event = "/event" }
+events = { deleted = "delete", back = "relisted" }
+"#;
+    for (more, warned) in [
+        (SOURCE.to_owned(), true),
+        (SOURCE.replace("event =", "event_id = \"/no\", event ="), false),
+        (SOURCE.replace(", back = \"relisted\"", ""), false),
+    ] {
+        let home = Home::new(Setup { listings: 1, more, ..Setup::default() }).await;
+        let told = home.succeed(&["check"]);
+        assert_eq!(told.contains("warning: sources.crm.payload.deleted_at: missing"), warned, "{told}");
+    }
+}
+
+#[tokio::test]
 async fn no_configuration_is_a_bad_one() {
     let home = Home::new(Setup { listings: 1, ..Setup::default() }).await;
     std::fs::remove_file(home.path("expunged.toml")).unwrap();
