@@ -124,10 +124,19 @@ async fn two_processes_that_append_to_one_journal_continue_one_chain() {
         );
         assert_ne!(one.unwrap(), other.unwrap());
     }
+    // In one statement, and in several: the other one's head is never what was known of it.
+    for (size, store) in [1, 64, 65, 200].into_iter().flat_map(|size| [(size, &one), (size, &other)]) {
+        let drafts = (0..size).map(|number| heard(&format!("{size} {number}"), now));
+        let seqs = store.append(drafts.collect()).await.unwrap();
+        for (number, seq) in [(0, seqs[0]), (size - 1, seqs[size - 1])] {
+            let body = store.body(seq).await.unwrap();
+            assert_eq!(body.as_deref(), Some(format!("{size} {number}").as_bytes()));
+        }
+    }
     let mut verifier = Verifier::default();
     let all = entries(&one).await;
     all.iter().try_for_each(|entry| verifier.follow(entry)).unwrap();
-    assert_eq!(all.len(), 40);
+    assert_eq!(all.len(), 40 + 2 * (1 + 64 + 65 + 200));
 }
 
 /// A journal with everything in it that there is.

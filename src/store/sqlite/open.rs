@@ -48,6 +48,11 @@ const JOURNAL: Schema = Schema {
     migrations: &[
         (1, "journal", include_str!("../../../migrations/journal/0001_journal.sql")),
         (2, "bodies by commit", include_str!("../../../migrations/journal/0002_bodies_by_commit.sql")),
+        (
+            3,
+            "append in one statement",
+            include_str!("../../../migrations/journal/0003_append_in_one_statement.sql"),
+        ),
     ],
 };
 pub(super) const PROJECTIONS: Schema = Schema {

@@ -244,7 +244,9 @@ impl Writer {
                 Err(error) if is_taken(&error) => {}
                 Err(error) => return Err(error.into()),
             }
-            sqlx::query(ROLLBACK).execute(self.connection().await?).await?;
+            if rows.len() > STATEMENT_ROWS_MAX {
+                sqlx::query(ROLLBACK).execute(self.connection().await?).await?;
+            }
         }
         let connection = self.connection().await?;
         sqlx::query(BEGIN).execute(&mut *connection).await?;
@@ -312,25 +314,28 @@ fn rows(head: Position, requests: &[Append]) -> Vec<Row<'_>> {
 }
 
 /// Writes the rows in one transaction, with as few trips to the connection's thread as their number allows:
-/// each costs as much as the rows of several requests.
+/// each costs as much as the rows of several requests. `begins` says that none is open yet.
 async fn insert(
     connection: &mut SqliteConnection,
     rows: &[Row<'_>],
     begins: bool,
 ) -> Result<(), sqlx::Error> {
     let mut groups = rows.chunks(STATEMENT_ROWS_MAX).peekable();
-    let mut begins = begins;
+    // What fits into one statement is a transaction by itself.
+    let bare = begins && rows.len() <= STATEMENT_ROWS_MAX;
+    let mut begins = begins && !bare;
     while let Some(group) = groups.next() {
         let packed = pack(group);
-        let text = insert_text(group.len(), packed.is_some(), begins, groups.peek().is_none());
+        let commits = !bare && groups.peek().is_none();
+        let text = insert_text(group.len(), packed.is_some(), begins, commits);
         begins = false;
         let mut query = sqlx::query(AssertSqlSafe(text));
         for Row { seq, hash, content } in group {
             query = query.bind(seq).bind(content.at.micros()).bind(content.kind);
             query = query.bind(Arc::clone(&content.body)).bind(hash.to_vec());
         }
-        if let (Some((lengths, bytes)), Some(first), Some(last)) = (packed, group.first(), group.last()) {
-            query = query.bind(first.seq).bind(last.content.at.micros()).bind(lengths).bind(bytes);
+        if let (Some((lengths, bytes)), Some(first)) = (packed, group.first()) {
+            query = query.bind(first.seq).bind(lengths).bind(bytes);
         }
         query.execute(&mut *connection).await?;
     }
@@ -357,10 +362,14 @@ fn is_taken(error: &sqlx::Error) -> bool {
 /// One text for all rows of a group and the raw bodies that they have. There are as many texts as sizes, and
 /// the connection keeps them prepared.
 fn insert_text(rows: usize, packed: bool, begins: bool, commits: bool) -> String {
-    let begin = if begins { "BEGIN IMMEDIATE; " } else { "" };
-    let entries = vec!["(?, ?, ?, ?, ?)"; rows].join(", ");
-    let bodies =
-        if packed { "; INSERT INTO bodies (seq, at, lengths, bytes) VALUES (?, ?, ?, ?)" } else { "" };
-    let commit = if commits { "; COMMIT" } else { "" };
-    format!("{begin}INSERT INTO journal (seq, at, kind, body, hash) VALUES {entries}{bodies}{commit}")
+    const ENTRY: &str = "(?, ?, ?, ?, ?, NULL, NULL, NULL)";
+    const LAST: &str = "(?, ?, ?, ?, ?, ?, ?, ?)";
+    let mut entries = vec![ENTRY; rows];
+    if let (Some(last), true) = (entries.last_mut(), packed) {
+        *last = LAST;
+    }
+    let (begin, commit) =
+        (if begins { "BEGIN IMMEDIATE; " } else { "" }, if commits { "; COMMIT" } else { "" });
+    let columns = "seq, at, kind, body, hash, first, lengths, bytes";
+    format!("{begin}INSERT INTO appended ({columns}) VALUES {}{commit}", entries.join(", "))
 }
