@@ -257,6 +257,32 @@ async fn a_relisting_takes_a_record_out_of_its_hold() {
 }
 
 #[tokio::test]
+async fn i5_a_hold_that_is_resolved_while_the_brake_looks_is_open_again_for_what_joins_it() {
+    for approve in [true, false] {
+        let world = World::new("[brake]\nrows = 1\npercent = 0.001", 10, 1);
+        let rig = world.rig().await;
+        rig.record(Door::Webhook, world.deletions(0..4)).await;
+        rig.decide().await;
+        let hold = only_hold(&rig).await;
+        rig.record(Door::Webhook, world.deletions(4..6)).await;
+        let folded = fold::catch_up(&rig.parts.store).await.unwrap();
+        let awaiting = rig.parts.store.awaiting(9).await.unwrap();
+        let decided = rig.brake().verdict(&awaiting).await.unwrap();
+        // A person's word comes before the decision.
+        resolve(&rig, hold.id, folded, approve).await;
+        rig.parts.intake.note(Event::Decided(decided)).await.unwrap();
+        let through = fold::catch_up(&rig.parts.store).await.unwrap();
+        let open = only_hold(&rig).await;
+        assert_eq!((open.id, open.facts, open.rows, open.actor), (hold.id, 2, 2, None));
+        resolve(&rig, hold.id, through, true).await;
+        fold::catch_up(&rig.parts.store).await.unwrap();
+        assert!(rig.parts.store.holds(true).await.unwrap().is_empty());
+        assert_eq!(decision(&rig, &listing("5")).await, "released");
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn i5_the_allowance_is_spent_for_the_window_and_there_again_after_it() {
     let world = World::new("[brake]\nrows = 10\npercent = 0.001", 40, 1);
     let rig = world.running().await;

@@ -47,9 +47,15 @@ const DECIDE: &str = "UPDATE tombstones SET decision = ?, decided = ?, hold = ?
 const SPEND: &str = "INSERT INTO spent (seq, entity, at, rows) VALUES (?, ?, ?, ?)";
 const HOLD: &str = "INSERT INTO holds (id, entity, opened_at, rows, allowed, gone, state)
     VALUES (?, ?, ?, ?, ?, ?, 'open')
-    ON CONFLICT (id) DO UPDATE SET rows = rows + excluded.rows";
+    ON CONFLICT (id) DO UPDATE SET rows = iif(state = 'open', rows, 0) + excluded.rows";
+/// A person's word may come between the brake's look at a hold and what it adds to it.
+const REOPEN: &str = "UPDATE holds SET state = 'open', actor = NULL, reason = NULL, resolved = NULL
+    WHERE id = ? AND state <> 'open' AND EXISTS (SELECT 1 FROM tombstones WHERE hold = holds.id AND decision = 'held')";
 const RESOLVE: &str = "UPDATE holds SET state = ?, actor = ?, reason = ?, resolved = ?
     WHERE id = ? AND NOT EXISTS (SELECT 1 FROM tombstones WHERE hold = holds.id AND decision = 'held')";
+/// What waits for a target although a fact that is no deletion stands since.
+const STALE: &str = "FROM queue AS q CROSS JOIN tombstones AS t ON t.id = q.tombstone
+    WHERE t.cause <> q.cause AND t.action <> 'delete'";
 const MEMBERS: &str = "SELECT json_group_object(id, cause) FROM tombstones WHERE hold = ? AND decision = 'held' AND decided <= ?";
 
 /// Facts as `{"tombstone": cause}`.
@@ -63,6 +69,12 @@ pub fn supersede(script: &mut Script, records: &[TombstoneId], seq: Seq) -> Resu
     script.push(&format!("{UNQUEUE} {WAITING})")).bind(records.clone());
     script.push(SUPERSEDE_PARKED).bind(seq).bind(records);
     Ok(())
+}
+
+/// Ends what was overtaken while its target was not configured: until then nobody looked for it there.
+pub fn supersede_stale(script: &mut Script, seq: Seq) {
+    script.push(&format!("{SUPERSEDE} {STALE}")).bind(seq);
+    script.push(&format!("{UNQUEUE} {STALE})"));
 }
 
 pub fn decided(
@@ -109,6 +121,7 @@ fn hold(script: &mut Script, seq: Seq, at: Timestamp, set: &HeldSet) -> Result<(
     script.push(HOLD).bind(id).bind(set.entity.as_str()).bind(at.micros());
     script.bind(whole(set.rows)).bind(whole(set.allowed)).bind(whole(set.gone));
     decide(script, &object(&set.facts)?, "held", seq, Some(id));
+    script.push(REOPEN).bind(id);
     Ok(())
 }
 
