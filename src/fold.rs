@@ -76,8 +76,10 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
         None => store.position().await?,
     };
     let ahead = store.ahead(before.seq, STEP_ENTRIES_MAX, STEP_BYTES_MAX).await?;
+    // What is not known to have been folded by us may hold anything.
+    let by_others = |at: Position| (known != Some(at)).then_some(at.seq);
     if ahead.is_empty() {
-        return Ok(Folded { position: before, ..Folded::default() });
+        return Ok(Folded { position: before, overtaken: by_others(before), ..Folded::default() });
     }
     let mut fold = store.fold().await?;
     let mut position = fold.position();
@@ -90,8 +92,7 @@ pub async fn step(store: &SharedStore, known: Option<Position>) -> Result<Folded
     let bytes: usize = entries.iter().map(|entry| entry.body.len()).sum();
     let more = entries.len() == STEP_ENTRIES_MAX as usize || bytes > STEP_BYTES_MAX;
     let alone = fold.position() == before && !more;
-    // What is not known to have been folded by us may hold anything.
-    let overtaken = (known != Some(position)).then_some(position.seq);
+    let overtaken = by_others(position);
     let folded = Folded { entries: entries.len() as u64, more, overtaken, ..Folded::default() };
     let unknown_from = fold.next_id().await?;
     let mut step = Step { topology: fold.topology().await?, folded, awaiting: BTreeMap::new() };
@@ -190,8 +191,9 @@ impl Step {
         match event {
             Event::Heard(_) => Ok(()),
             Event::Configured(topology) => {
-                fold.set_topology(&topology).await?;
+                fold.set_topology(&topology, seq).await?;
                 self.topology = topology;
+                self.folded.overtaken = Some(seq);
                 Ok(())
             }
             Event::Decided(decided) => {

@@ -173,7 +173,8 @@ pub trait Fold: Send {
 
     async fn topology(&mut self) -> Result<Topology, StoreError>;
 
-    async fn set_topology(&mut self, topology: &Topology) -> Result<(), StoreError>;
+    /// `seq` is the entry that tells of it. What was overtaken at a target that was not configured meanwhile ends.
+    async fn set_topology(&mut self, topology: &Topology, seq: Seq) -> Result<(), StoreError>;
 
     /// The tombstones there are for these records, in any order.
     async fn tombstones(&mut self, records: &[(&Entity, &Key)]) -> Result<Vec<Tombstone>, StoreError>;

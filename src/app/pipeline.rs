@@ -100,8 +100,10 @@ impl Pipeline {
         for steps in 0..STEPS_MAX {
             let folded = fold::step(&self.store, standing.position).await?;
             standing.position = Some(folded.position);
-            self.count(&folded).await?;
+            let counted = self.count(&folded).await;
+            // Whoever waits for a step learns of it though counting it failed.
             self.reached(&folded);
+            counted?;
             fresh = folded.fresh.filter(|_| steps == 0 && !standing.undecided);
             heard |= !folded.heard.is_empty();
             quiet &= folded.entries == 0;

@@ -177,9 +177,11 @@ impl Fold for SqliteFold {
         Ok(self.topology.clone())
     }
 
-    async fn set_topology(&mut self, topology: &Topology) -> Result<(), StoreError> {
+    async fn set_topology(&mut self, topology: &Topology, seq: Seq) -> Result<(), StoreError> {
         let text = json(topology)?;
-        self.changing().await?.push(SET).bind(TOPOLOGY).bind(text);
+        let script = self.changing().await?;
+        script.push(SET).bind(TOPOLOGY).bind(text);
+        decide::supersede_stale(script, seq);
         self.topology = topology.clone();
         Ok(())
     }

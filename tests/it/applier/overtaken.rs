@@ -148,6 +148,30 @@ async fn i3_what_is_listed_again_while_a_target_is_down_is_left_out_of_the_batch
 }
 
 #[tokio::test]
+async fn i3_what_is_listed_again_while_its_target_is_not_configured_does_not_wait_there_any_more() {
+    let world = World::new();
+    let rig = world.rig().await;
+    let all = keys(0..3);
+    // A copy without a guard.
+    world.put(&all, Timestamp::MIN);
+    rig.record(Door::Webhook, told(&all, Action::Delete, rig.now())).await;
+    rig.decide().await;
+    rig.stop().await;
+    let config = mirror::config(world.folder.path(), "http://127.0.0.1:9", "[brake]\nmode = \"off\"", "");
+    let rig = Rig::over(config, world.clock.clone(), vec![world.replica.clone()]).await;
+    rig.record(Door::Webhook, told(&all[1..2], Action::Relisted, world.later(Duration::from_mins(1)))).await;
+    rig.decide().await;
+    rig.stop().await;
+    let mut rig = world.rig().await;
+    rig.run();
+    rig.quiet().await;
+    assert!(world.search.has(&all[1]), "listed again, and deleted");
+    assert_eq!(at_target(&rig, &all[1], "search").await.unwrap().outcome, Some(Outcome::Superseded));
+    assert_eq!(world.search.rows_gone(), 2);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn i8_what_is_left_out_while_the_answer_is_unknown_may_have_gone_by_our_own_work() {
     for restarted in [false, true] {
         let world = World::new();
