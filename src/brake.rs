@@ -173,20 +173,21 @@ impl Brake {
 
     async fn weigh(&mut self, awaiting: &[Task]) -> Vec<Candidate> {
         let mut rows = vec![0_u64; awaiting.len()];
-        let removals: Vec<Removal> = awaiting.iter().map(removal).collect();
+        let mut by_entity: BTreeMap<&Entity, Vec<usize>> = BTreeMap::new();
+        for (place, task) in awaiting.iter().enumerate() {
+            by_entity.entry(&task.entity).or_default().push(place);
+        }
         for target in &self.targets {
-            match target.weigh(&removals).await {
-                Ok(weights) => {
-                    for (row, weight) in rows.iter_mut().zip(weights) {
-                        *row = (*row).max(weight);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(target = target.name(), %error, "the brake cannot weigh: it goes by earlier weights");
-                    for (row, task) in rows.iter_mut().zip(awaiting) {
-                        let mean = self.mean.get(&task.entity).copied().unwrap_or(1);
-                        *row = (*row).max(if task.action == Action::Delete { mean } else { 0 });
-                    }
+            // Each by itself: a table that cannot be asked leaves the others' weights what they are.
+            for (entity, places) in &by_entity {
+                let removals: Vec<Removal> = places.iter().map(|place| removal(&awaiting[*place])).collect();
+                let weights = target.weigh(&removals).await.unwrap_or_else(|error| {
+                    tracing::warn!(target = target.name(), %entity, %error, "the brake cannot weigh: it goes by earlier weights");
+                    let mean = self.mean.get(*entity).copied().unwrap_or(1);
+                    removals.iter().map(|it| if it.action == Action::Delete { mean } else { 0 }).collect()
+                });
+                for (place, weight) in places.iter().zip(weights) {
+                    rows[*place] = rows[*place].max(weight);
                 }
             }
         }
