@@ -70,6 +70,10 @@ impl Target for Timed {
         self.target.weigh(removals).await
     }
 
+    async fn ready(&self) -> Result<(), TargetError> {
+        self.target.ready().await
+    }
+
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
         let began = Instant::now();
         let result = self.target.apply(batch).await;

@@ -251,6 +251,15 @@ pub trait Target: Send + Sync {
         Err(TargetError::Misconfigured(format!("{entity} has no identifier {alternate:?} here")))
     }
 
+    /// Waits until others who use the target suffer no more than the configuration says by a further batch. What is to
+    /// go may be overtaken meanwhile: it is looked at behind this, right before [`Target::apply`].
+    ///
+    /// # Errors
+    /// The target could not be asked, or bears nothing for now.
+    async fn ready(&self) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Applies the batch in one commit, and says for each removal, in order, what happened. Applying a batch
     /// again leaves the same contents (I2). A target that cannot commit a batch as one tells each removal's
     /// own part, and what it did not come to as [`Effect::Waits`].

@@ -14,7 +14,7 @@ use crate::domain::{
     event::{Fact, Settled, Settlement},
 };
 use crate::store::{StoreError, Task};
-use crate::targets::{Batch, Effect, RecordFailure, TargetError, Unproven};
+use crate::targets::{Batch, Effect, RecordFailure, TargetError, Unproven, Wait};
 use crate::telemetry::metrics::Ended;
 
 /// A batch on its way.
@@ -37,6 +37,13 @@ impl Leased {
     pub fn resumed(number: Seq, tasks: Vec<Task>, known_to: Seq, told: Vec<Settlement>) -> Self {
         Self { resumed: true, told, ..Self::new(number, tasks, known_to) }
     }
+}
+
+/// What one try came to.
+enum Tried {
+    Applied(Applied),
+    Failed(TargetError),
+    Cancelled,
 }
 
 enum Applied {
@@ -104,27 +111,55 @@ impl Applier {
     ) -> Result<Option<Applied>, StoreError> {
         if let Some(wait) = hold.wait(self.clock.now()) {
             // Leased before the one ahead of it was sent away.
-            return Ok(Some(Applied::Told(
-                self.settlements(leased, vec![Effect::Waits(wait); leased.tasks.len()]),
-            )));
+            return Ok(Some(self.sent_back(leased, &wait)));
         }
         let mut failures = 0;
         loop {
-            let error = match self.leave_out_overtaken(leased, cancel).await {
-                Ok(true) => match self.attempt(leased, hold).await {
-                    Ok(applied) => return Ok(Some(applied)),
-                    Err(error) => error,
-                },
-                Ok(false) => return Ok(None),
-                // Given up here, it would be resumed as one that the target may have seen.
-                Err(error) if error.retry_can_help() => TargetError::Unavailable(error.to_string()),
-                Err(error) => return Err(error),
+            let error = match self.once(leased, hold, cancel).await? {
+                Tried::Applied(applied) => return Ok(Some(applied)),
+                Tried::Cancelled => return Ok(None),
+                Tried::Failed(error) => error,
             };
             failures += 1;
             if !self.pause(failures, &error, cancel).await {
                 return Ok(None);
             }
         }
+    }
+
+    /// Back to the queue, but for what the target may have seen.
+    fn sent_back(&self, leased: &Leased, wait: &Wait) -> Applied {
+        Applied::Told(self.settlements(leased, vec![Effect::Waits(wait.clone()); leased.tasks.len()]))
+    }
+
+    /// Waits until the target bears it, looks again at what is still meant, and applies that.
+    async fn once(
+        &self,
+        leased: &mut Leased,
+        hold: &Hold,
+        cancel: &CancellationToken,
+    ) -> Result<Tried, StoreError> {
+        tokio::select! {
+            biased;
+            ready = self.target.ready() => if let Err(error) = ready {
+                self.metrics.target_up(self.target.name(), false);
+                return Ok(Tried::Failed(error));
+            },
+            () = cancel.cancelled() => {
+                let wait = Wait { until: None, reason: "the daemon ended before its turn came".into() };
+                return Ok(Tried::Applied(self.sent_back(leased, &wait)));
+            }
+        }
+        match self.leave_out_overtaken(leased, cancel).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Tried::Cancelled),
+            // Given up here, it would be resumed as one that the target may have seen.
+            Err(error) if error.retry_can_help() => {
+                return Ok(Tried::Failed(TargetError::Unavailable(error.to_string())));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(self.attempt(leased, hold).await.map_or_else(Tried::Failed, Tried::Applied))
     }
 
     async fn attempt(&self, leased: &mut Leased, hold: &Hold) -> Result<Applied, TargetError> {

@@ -153,13 +153,11 @@ impl SqlTarget {
 
     async fn paced(&self, open: &mut Open, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
         let Open { session, prepared, stride, .. } = open;
-        let Some(pace) = &self.pace else {
-            return apply::apply(&mut **session, prepared, &batch.removals).await;
-        };
-        pace.wait(&mut **session, stride).await?;
         let began = Instant::now();
         let effects = apply::apply(&mut **session, prepared, &batch.removals).await?;
-        pace.learn(batch.removals.len(), began.elapsed(), &effects, stride);
+        if let Some(pace) = &self.pace {
+            pace.learn(batch.removals.len(), began.elapsed(), &effects, stride);
+        }
         Ok(effects)
     }
 
@@ -261,6 +259,20 @@ impl Target for SqlTarget {
             if let Some(result) = Self::keep(&mut slot, open, result, &mut tries).await {
                 return result;
             }
+        }
+    }
+
+    /// Leaves the connection to others while it waits: the brake asks by it, for all targets.
+    async fn ready(&self) -> Result<(), TargetError> {
+        let Some(pace) = &self.pace else { return Ok(()) };
+        loop {
+            let mut slot = self.open.lock().await;
+            let mut open = self.take(&mut slot).await?;
+            let until = pace.next(&mut *open.session, &mut open.stride).await?;
+            *slot = Some(open);
+            drop(slot);
+            let Some(until) = until else { return Ok(()) };
+            tokio::time::sleep_until(until).await;
         }
     }
 

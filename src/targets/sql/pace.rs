@@ -41,6 +41,8 @@ pub struct Pace {
 #[derive(Default)]
 pub struct Stride {
     looked_at: Option<Instant>,
+    /// Looks in a row that found the server strained.
+    strained: u32,
     /// When rows may go again.
     free_at: Option<Instant>,
     /// When the last batch has been rested from, if others are at work.
@@ -50,26 +52,21 @@ pub struct Stride {
 }
 
 impl Stride {
-    async fn rest(&mut self) {
-        if let Some(free_at) = self.free_at.take() {
-            tokio::time::sleep_until(free_at).await;
-        }
+    /// Until when to rest from the rows that went.
+    fn rest(&mut self) -> Option<Instant> {
+        self.free_at.take().filter(|&at| at > Instant::now())
     }
 
-    /// Rests from the last batch unless that was long enough ago, or nobody would notice. Whether others are at work
-    /// is asked only then.
+    /// Until when to rest from the last batch, unless that was long enough ago, or nobody would notice. Whether others
+    /// are at work is asked only then.
     async fn leave_room(
         &mut self,
         others_at_work: impl Future<Output = Result<bool, TargetError>>,
-    ) -> Result<(), TargetError> {
+    ) -> Result<Option<Instant>, TargetError> {
         self.alone = false;
-        if let Some(rested_at) = self.rested.take().filter(|&at| at > Instant::now()) {
-            self.alone = !others_at_work.await?;
-            if !self.alone {
-                tokio::time::sleep_until(rested_at).await;
-            }
-        }
-        Ok(())
+        let Some(rested_at) = self.rested.take().filter(|&at| at > Instant::now()) else { return Ok(None) };
+        self.alone = !others_at_work.await?;
+        Ok(Some(rested_at).filter(|_| !self.alone))
     }
 }
 
@@ -84,25 +81,33 @@ impl Pace {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// Waits until rows may go.
-    pub async fn wait(&self, session: &mut dyn Session, stride: &mut Stride) -> Result<(), TargetError> {
-        stride.rest().await;
-        stride.leave_room(session.others_at_work()).await?;
+    /// When to ask again whether rows may go; `None` if they may now.
+    ///
+    /// # Errors
+    /// The server could not be asked, or has been found strained too often.
+    pub async fn next(
+        &self,
+        session: &mut dyn Session,
+        stride: &mut Stride,
+    ) -> Result<Option<Instant>, TargetError> {
+        let resting = match stride.rest() {
+            None => stride.leave_room(session.others_at_work()).await?,
+            resting => resting,
+        };
         let fresh = |at: Instant| at.elapsed() < LOOK_EVERY;
-        if stride.looked_at.is_some_and(fresh) {
-            return Ok(());
+        if resting.is_some() || stride.looked_at.is_some_and(fresh) {
+            return Ok(resting);
         }
-        let mut looks = 0;
-        while let Some(reason) = self.strained(session.strain().await?) {
-            looks += 1;
-            if looks == LOOKS_MAX {
-                return Err(TargetError::Unavailable(reason));
-            }
-            tracing::debug!(reason, "deletions pause");
-            tokio::time::sleep(LOOK_EVERY).await;
+        let Some(reason) = self.strained(session.strain().await?) else {
+            (stride.strained, stride.looked_at) = (0, Some(Instant::now()));
+            return Ok(None);
+        };
+        stride.strained += 1;
+        if stride.strained == LOOKS_MAX {
+            return Err(TargetError::Unavailable(reason));
         }
-        stride.looked_at = Some(Instant::now());
-        Ok(())
+        tracing::debug!(reason, "deletions pause");
+        Ok(Some(Instant::now() + LOOK_EVERY))
     }
 
     fn strained(&self, strain: Strain) -> Option<String> {
@@ -203,9 +208,9 @@ mod tests {
             asked.set(true);
             Ok(others)
         };
-        stride.leave_room(others).await.unwrap();
-        assert_eq!(stride.alone, asked.get() && start.elapsed().is_zero(), "known only if it was asked");
-        (start.elapsed(), asked.get())
+        let until = stride.leave_room(others).await.unwrap();
+        assert_eq!(stride.alone, asked.get() && until.is_none(), "known only if it was asked");
+        (until.map_or(Duration::ZERO, |until| until - start), asked.get())
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,25 +239,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_rested_from_twice_or_where_it_is_switched_off() {
         let others = || async { Ok(true) };
-        let (start, mut stride) = (Instant::now(), Stride::default());
+        let mut stride = Stride::default();
         Pace::new(Limits { rest: 0, ..Limits::default() }).learn(1, WANTED, &[], &mut stride);
-        stride.leave_room(others()).await.unwrap();
-        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(stride.leave_room(others()).await.unwrap(), None);
         Pace::new(Limits::default()).learn(1, WANTED, &[], &mut stride);
-        stride.leave_room(others()).await.unwrap();
-        stride.leave_room(others()).await.unwrap();
-        assert_eq!(start.elapsed(), 8 * WANTED);
+        assert_eq!(stride.leave_room(others()).await.unwrap(), Some(Instant::now() + 8 * WANTED));
+        assert_eq!(stride.leave_room(others()).await.unwrap(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn rows_in_a_second_are_bounded_children_included() {
         let pace = Pace::new(Limits { rows_per_second: Some(100), ..Limits::default() });
         let (start, mut stride) = (Instant::now(), Stride::default());
+        assert_eq!(stride.rest(), None);
         for _ in 0..5 {
-            stride.rest().await;
             pace.learn(1, Duration::ZERO, &[Effect::Removed { rows: 30 }], &mut stride);
+            tokio::time::sleep_until(stride.rest().unwrap()).await;
         }
-        stride.rest().await;
         assert_eq!(start.elapsed(), Duration::from_millis(1_500));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use expunged::domain::{Action, Door, Key, Outcome, Timestamp};
+use expunged::domain::{Action, Door, Entity, Key, Outcome, Timestamp};
 use expunged::intake::Intake;
 use expunged::store::SharedStore;
 use expunged::targets::{Batch, Effect, Target, TargetError};
@@ -43,6 +43,8 @@ struct Relisted {
     key: Key,
     /// Of the record that is written back.
     guard: Timestamp,
+    /// Not while it is at work, but while it makes the batch wait for its turn.
+    waits: bool,
     daemon: OnceLock<(Intake, SharedStore)>,
     done: AtomicBool,
 }
@@ -53,28 +55,45 @@ impl Between for Relisted {
         &*self.inner
     }
 
+    async fn ready(&self) -> Result<(), TargetError> {
+        if self.waits {
+            self.relist().await;
+        }
+        Ok(())
+    }
+
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
-        let meant = batch.removals.iter().find(|removal| removal.key == self.key);
-        if let (Some(removal), Some((intake, store))) = (meant, self.daemon.get())
-            && !self.done.swap(true, Ordering::SeqCst)
-        {
-            self.inner.put(&self.key, 1, self.guard);
-            let later = removal.at.plus(Duration::from_secs(1));
-            let back = vec![notice(&self.key, Action::Relisted, later)];
-            intake.record(delivery(Door::Webhook, back)).await.unwrap();
-            while store.story(&removal.entity, &self.key).await.unwrap().unwrap().decision != "none" {
-                tokio::task::yield_now().await;
-            }
+        let named = batch.removals.iter().any(|removal| removal.key == self.key);
+        if named && !self.waits {
+            self.relist().await;
         }
         self.inner.apply(batch).await
     }
 }
 
+impl Relisted {
+    /// Once, and until it is known.
+    async fn relist(&self) {
+        let Some((intake, store)) = self.daemon.get() else { return };
+        let entity = Entity::new("listing");
+        let Some(known) = store.story(&entity, &self.key).await.unwrap() else { return };
+        if self.done.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.inner.put(&self.key, 1, self.guard);
+        let back = vec![notice(&self.key, Action::Relisted, known.tombstone.at.plus(Duration::from_secs(1)))];
+        intake.record(delivery(Door::Webhook, back)).await.unwrap();
+        while store.story(&entity, &self.key).await.unwrap().unwrap().decision != "none" {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Has all of them deleted, and the second of them listed again while the search target is at work.
-async fn relisted_under_way(world: &World, guard: Timestamp, all: &[Key]) -> Rig {
+async fn relisted_under_way(world: &World, guard: Timestamp, all: &[Key], waits: bool) -> Rig {
     let (inner, key) = (world.search.clone(), all[1].clone());
     let done = AtomicBool::new(false);
-    let search = Arc::new(Seen(Relisted { inner, key, guard, daemon: OnceLock::new(), done }));
+    let search = Arc::new(Seen(Relisted { inner, key, guard, waits, daemon: OnceLock::new(), done }));
     let mut rig = world.rig_with(search.clone()).await;
     assert!(search.0.daemon.set((rig.parts.intake.clone(), rig.parts.store.clone())).is_ok());
     world.put(all, Timestamp::MIN);
@@ -89,8 +108,20 @@ async fn relisted_under_way(world: &World, guard: Timestamp, all: &[Key]) -> Rig
 async fn i3_a_relisting_that_comes_while_its_batch_is_under_way_leaves_the_newer_record() {
     let world = World::new();
     let all = keys(0..10);
-    let rig = relisted_under_way(&world, mirror::time("2100-01-01T00:00:00Z"), &all).await;
+    let rig = relisted_under_way(&world, mirror::time("2100-01-01T00:00:00Z"), &all, false).await;
     assert!(world.search.has(&all[1]));
+    assert_eq!(world.search.rows_gone(), 9);
+    assert_eq!(at_target(&rig, &all[1], "search").await.unwrap().outcome, Some(Outcome::Superseded));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn i3_a_relisting_that_comes_while_the_target_makes_its_batch_wait_leaves_the_record() {
+    let world = World::new();
+    let all = keys(0..10);
+    // A copy without a guard.
+    let rig = relisted_under_way(&world, Timestamp::MIN, &all, true).await;
+    assert!(world.search.has(&all[1]), "listed again, and deleted");
     assert_eq!(world.search.rows_gone(), 9);
     assert_eq!(at_target(&rig, &all[1], "search").await.unwrap().outcome, Some(Outcome::Superseded));
     rig.stop().await;
@@ -103,7 +134,7 @@ async fn i3_what_failed_while_its_relisting_came_is_not_asked_for_again() {
         let all = keys(0..3);
         world.search.state().failing.insert(all[1].clone(), failure(retry));
         // A copy without a guard: nothing but the queue keeps a deletion from a record that is listed again.
-        let rig = relisted_under_way(&world, Timestamp::MIN, &all).await;
+        let rig = relisted_under_way(&world, Timestamp::MIN, &all, false).await;
         world.search.state().failing.clear();
         world.later(Duration::from_hours(1));
         // Wakes the target's loop, an hour later.

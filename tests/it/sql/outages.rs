@@ -252,16 +252,16 @@ async fn deletions_pause_while_others_wait_for_locks(database: Database) {
         lines[0].rsplit('|').next().unwrap().parse::<u32>().unwrap() > 1
     })
     .await;
-    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
-    let deleting = target.apply(&batch);
-    tokio::pin!(deleting);
-    assert!(tokio::time::timeout(Duration::from_millis(300), &mut deleting).await.is_err(), "it pauses");
-    assert_eq!(replica.lines("SELECT count(*) FROM listings").await, ["2"]);
+    let ready = target.ready();
+    tokio::pin!(ready);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut ready).await.is_err(), "it pauses");
     stop.cancel();
     for customer in waiting {
         customer.await.unwrap();
     }
-    assert_eq!(deleting.await.unwrap(), [removed(2)]);
+    ready.await.unwrap();
+    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
+    assert_eq!(target.apply(&batch).await.unwrap(), [removed(2)]);
 }
 
 async fn a_batch_that_takes_too_long_makes_the_next_one_smaller(database: Database) {
@@ -278,15 +278,19 @@ async fn a_batch_that_takes_too_long_makes_the_next_one_smaller(database: Databa
 }
 
 /// The first batch, large enough to be rested from for long, and the second, which must not come soon after it.
+/// Meanwhile the brake asks, for this target and all others.
 async fn rests_after_a_batch(url: &str) {
     let target = with_limits(url, Limits { rest: 100, ..Limits::default() });
     let many: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
     let first = Batch { number: 1, removals: many.iter().map(|id| delete(&[id])).collect() };
+    target.ready().await.unwrap();
     assert_eq!(target.apply(&first).await.unwrap(), vec![removed(2); 500], "nothing comes before it");
     let second = Batch { number: 2, removals: vec![delete(&["501"])] };
-    let resting = target.apply(&second);
-    assert!(tokio::time::timeout(Duration::from_millis(100), resting).await.is_err(), "it rests");
-    // The rest was the connection's, which is given up with the batch.
+    tokio::select! {
+        biased;
+        _ = target.ready() => panic!("it rests"),
+        weights = target.weigh(&second.removals) => assert_eq!(weights.unwrap(), [2]),
+    }
     assert_eq!(target.apply(&second).await.unwrap(), [removed(2)]);
 }
 

@@ -13,6 +13,10 @@ pub trait Between: Send + Sync {
         self.behind().weigh(removals).await
     }
 
+    async fn ready(&self) -> Result<(), TargetError> {
+        self.behind().ready().await
+    }
+
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
         self.behind().apply(batch).await
     }
@@ -54,6 +58,10 @@ impl<B: Between> Target for Seen<B> {
         identifiers: &[Key],
     ) -> Result<Vec<Identified>, TargetError> {
         self.0.behind().look_up(entity, alternate, identifiers).await
+    }
+
+    async fn ready(&self) -> Result<(), TargetError> {
+        self.0.ready().await
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
