@@ -42,7 +42,7 @@ use apply::{Planned, Prepared};
 use catalogue::Catalogue;
 use pace::{Pace, Stride};
 use plan::Plan;
-use session::{Place, Session};
+use session::{Place, Session, TOO_SLOW};
 
 /// How often something is done anew with plans for the schema as it is now. Whoever changes it again and again
 /// gets the error.
@@ -154,11 +154,17 @@ impl SqlTarget {
     async fn paced(&self, open: &mut Open, batch: &Batch) -> Result<Vec<Effect>, TargetError> {
         let Open { session, prepared, stride, .. } = open;
         let began = Instant::now();
-        let effects = apply::apply(&mut **session, prepared, &batch.removals).await?;
+        let result = apply::apply(&mut **session, prepared, &batch.removals).await;
+        let effects = match &result {
+            Ok(effects) => effects.as_slice(),
+            // Otherwise the next one is as large.
+            Err(TargetError::Refused { code: TOO_SLOW, .. }) => &[],
+            Err(_) => return result,
+        };
         if let Some(pace) = &self.pace {
-            pace.learn(batch.removals.len(), began.elapsed(), &effects, stride);
+            pace.learn(batch.removals.len(), began.elapsed(), effects, stride);
         }
-        Ok(effects)
+        result
     }
 
     /// Puts a connection back unless what happened may have been its fault; `None` if it is to be done anew,

@@ -123,10 +123,14 @@ async fn work(
 ) -> Result<Round, TargetError> {
     let mut effects: Vec<Effect> = vec![Effect::Absent; removals.len()];
     for &position in &left.standing {
-        effects[position] = failed(
-            "still_there",
-            "the row, or a row that belongs to it, is still there after the statement that takes it; a trigger or a view keeps it",
-        );
+        effects[position] = Effect::Failed(RecordFailure {
+            code: "still_there",
+            message: "the row, or a row that belongs to it, is there after the statement that takes it: one was added \
+                      meanwhile, or a trigger or a view keeps it"
+                .to_owned(),
+            // Whoever adds rows to a record that is deleted seldom does so twice in a row.
+            retry: true,
+        });
     }
     let mut standing = Vec::new();
     for ((entity, action), mut positions) in groups(removals) {

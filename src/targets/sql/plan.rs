@@ -54,12 +54,20 @@ pub struct Node {
     /// The columns here, in the same order.
     pub columns: Vec<Field>,
     pub fate: Fate,
+    /// An index leads from a row above to the rows here.
+    pub indexed: bool,
     /// The database's own foreign key vouches that no row here refers to a row that is gone.
     pub vouched: bool,
     pub children: Vec<Node>,
 }
 
 impl Node {
+    /// Whether indexes lead to all rows here and below.
+    #[must_use]
+    pub fn is_led_to(&self) -> bool {
+        self.indexed && self.children.iter().all(Self::is_led_to)
+    }
+
     /// Whether it is to be looked at again once the rows above are gone (I12).
     #[must_use]
     pub fn is_looked_at(&self) -> bool {
@@ -221,6 +229,7 @@ fn nodes(
                     link: names.map(|(here, above)| (here.name.clone(), above.name)).collect(),
                     columns,
                     fate: Fate::Cascade,
+                    indexed: key.columns.first().is_some_and(|(here, _)| relation.indexed(here)),
                     vouched: key.enforced,
                     children: nodes(catalogue, relation, &[], true, path)?,
                 });
@@ -269,6 +278,7 @@ fn node(
         link: vec![(here.name.clone(), above.name)],
         columns: vec![here],
         fate,
+        indexed: relation.indexed(&child.column),
         vouched: rows_go && keys.iter().any(|key| key.enforced),
         children: nodes(catalogue, relation, &child.children, fate == Fate::Delete, path)?,
     })

@@ -57,6 +57,9 @@ pub struct Beside {
     pub readable: bool,
 }
 
+/// The code of a batch that takes longer than a statement may: it is for fewer records at once.
+pub const TOO_SLOW: &str = "too_slow";
+
 /// A connection. Dropping it undoes what is not committed.
 #[async_trait]
 pub trait Session: Send {

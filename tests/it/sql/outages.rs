@@ -26,6 +26,7 @@ super::on_every_server!(
     a_customer_who_locks_deadlocks_and_inserts_children_loses_no_deletion,
     deletions_pause_while_others_wait_for_locks,
     a_batch_that_takes_too_long_makes_the_next_one_smaller,
+    i6_a_batch_that_runs_out_of_time_is_refused_and_the_next_one_is_smaller,
     deletions_rest_while_others_are_at_work,
     a_disk_that_is_full_halts_the_target_and_loses_nothing,
 );
@@ -275,6 +276,29 @@ async fn a_batch_that_takes_too_long_makes_the_next_one_smaller(database: Databa
     let effects = target.apply(&Batch { number: 1, removals }).await.unwrap();
     assert!(effects.iter().all(|effect| *effect == removed(2)));
     assert!(target.batch_max() < before, "{} after {before}", target.batch_max());
+}
+
+async fn i6_a_batch_that_runs_out_of_time_is_refused_and_the_next_one_is_smaller(database: Database) {
+    let slow = match database {
+        Database::MariaDb => {
+            "CREATE TRIGGER slow BEFORE DELETE ON listings FOR EACH ROW SIGNAL SQLSTATE '70100' SET MYSQL_ERRNO = 1969"
+        }
+        _ => {
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN RAISE EXCEPTION USING ERRCODE = ''query_canceled''; END';
+             CREATE TRIGGER slow BEFORE DELETE ON listings FOR EACH ROW EXECUTE FUNCTION slow()"
+        }
+    };
+    let replica = database.fresh().await;
+    replica.sql(&format!("{}{slow}", schema(database, 500))).await;
+    let limits = Limits { batch_time: Duration::from_micros(100), ..Limits::default() };
+    let target = with_limits(&replica.url, limits);
+    let before = target.batch_max();
+    let removals: Vec<Removal> = (1..=500).map(|id: u32| delete(&[&id.to_string()])).collect();
+    let error = target.apply(&Batch { number: 1, removals }).await.unwrap_err();
+    assert!(matches!(&error, TargetError::Refused { code: "too_slow", .. }), "{error:?}");
+    assert!(target.batch_max() < before, "{} after {before}", target.batch_max());
+    assert_eq!(replica.lines(LEFT).await, ["500|500"]);
 }
 
 /// The first batch, large enough to be rested from for long, and the second, which must not come soon after it.

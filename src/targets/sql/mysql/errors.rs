@@ -8,7 +8,7 @@
 use sqlx::mysql::MySqlDatabaseError;
 
 use crate::targets::TargetError;
-use crate::targets::sql::tls;
+use crate::targets::sql::{session::TOO_SLOW, tls};
 
 pub fn classify(error: sqlx::Error) -> TargetError {
     match error {
@@ -58,7 +58,8 @@ fn by_number(number: u16, state: &str, message: &str) -> TargetError {
         1205 => unavailable("a row is locked by another transaction"),
         1213 | 1614 | 3058 => unavailable("another transaction locked the same rows in another order"),
         1020 => unavailable("a row was changed while it was read"),
-        1568 | 1969 | 3024 | 1317 | 1028 => unavailable("a statement was stopped, or ran out of time"),
+        1969 | 3024 => refused(TOO_SLOW, "a statement ran out of time"),
+        1568 | 1317 | 1028 => unavailable("a statement was stopped"),
         1040 | 1203 | 1226 => unavailable("the server takes no more connections"),
         1053 | 1152 | 1153 | 1156..=1161 | 1184 | 1927 | 2002 | 2003 | 2006 | 2013 | 3169 | 4031 => {
             unavailable("the server ended the connection")
@@ -126,6 +127,8 @@ mod tests {
             (1451, "foreign_key"),
             (1048, "not_null"),
             (4025, "check"),
+            (1969, TOO_SLOW),
+            (3024, TOO_SLOW),
             (1062, "unique"),
             (1264, "type"),
             (1366, "type"),

@@ -4,7 +4,7 @@
 use sqlx::postgres::PgDatabaseError;
 
 use crate::targets::TargetError;
-use crate::targets::sql::tls;
+use crate::targets::sql::{session::TOO_SLOW, tls};
 
 pub fn classify(error: sqlx::Error) -> TargetError {
     match error {
@@ -72,7 +72,10 @@ fn by_code(told: &Told<'_>) -> TargetError {
     match code {
         "40001" | "40P01" => unavailable("another transaction was in the way"),
         "55P03" => unavailable("a lock was not given in time"),
-        "57014" => unavailable("a statement took too long, or was cancelled"),
+        "57014" => TargetError::Refused {
+            code: TOO_SLOW,
+            message: format!("a statement took too long, or was cancelled (SQLSTATE {code})"),
+        },
         "25006" => unavailable("the server is read-only; its address is looked up again"),
         "53100" => halted("the disk is full"),
         "58030" | "58P01" | "XX001" | "XX002" => halted("the server cannot read or write its files"),
@@ -130,9 +133,8 @@ mod tests {
 
     #[test]
     fn codes_say_whether_trying_again_can_help_and_whom_it_concerns() {
-        for code in [
-            "40001", "40P01", "55P03", "57014", "57P01", "08006", "53300", "25006", "XX000", "25P02", "55006",
-        ] {
+        for code in ["40001", "40P01", "55P03", "57P01", "08006", "53300", "25006", "XX000", "25P02", "55006"]
+        {
             assert!(matches!(told(code, false), TargetError::Unavailable(_)), "{code}");
         }
         for code in ["53100", "58030", "XX001", "XX002"] {
@@ -148,6 +150,7 @@ mod tests {
             ("23505", "unique"),
             ("23P01", "constraint"),
             ("22P02", "value"),
+            ("57014", TOO_SLOW),
             ("P0001", "trigger"),
         ] {
             let TargetError::Refused { code: told, message } = told(code, true) else { panic!("{code}") };

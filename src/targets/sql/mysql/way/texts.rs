@@ -254,29 +254,25 @@ impl Writer<'_> {
 
     fn delete(&self) -> Steps {
         let plan = self.plan;
-        let (mut run, mut standing) = (Vec::new(), Vec::new());
-        // By the argument: whatever is counted by the same one is counted at once, which halves the time.
-        let mut counted: Vec<(String, Takes, Vec<String>)> = Vec::new();
+        let (mut counts, mut run, mut standing) = (Vec::new(), Vec::new(), Vec::new());
+        let mut together = counts::Together::default();
         for child in plan.children.iter().filter(|child| child.fate != Fate::Cascade) {
             let (argument, takes, on) = self.children(child);
             let rows = format!("{} c", child.table);
             let from = format!("{argument} {DRIVES} {rows} ON {on}");
-            step(child, (&from, takes), "c", &mut run);
+            let mut by_join = Vec::new();
+            step(child, (&from, takes), "c", (&mut by_join, &mut run));
             if child.is_looked_at() {
                 standing.push(plain(format!("{PLACE} {from}"), takes));
             }
-            let mut terms = Vec::new();
-            counts::among(child, &[Fate::Delete], "c", (&rows, &on), &mut terms);
-            match counted.iter_mut().find(|other| other.0 == argument && other.1 == takes) {
-                Some((_, _, others)) => others.append(&mut terms),
-                None => counted.push((argument, takes, terms)),
+            if child.is_led_to() {
+                together.add(child, (argument, takes), (&rows, &on));
+            } else {
+                // For each row by itself, the whole table would be read each time.
+                counts.append(&mut by_join);
             }
         }
-        counted.retain(|(_, _, terms)| !terms.is_empty());
-        let counts = counted.into_iter().map(|(argument, takes, terms)| {
-            plain(format!("SELECT JSON_ARRAY(b.n - 1, {}) FROM {argument}", terms.join(" + ")), takes)
-        });
-        let counts = counts.collect();
+        counts.extend(together.statements());
         let (going, takes) = self.going(plan.deleted_at.is_some());
         let left = format!("{PLACE} {}", self.rows());
         match &plan.deleted_at {
@@ -364,7 +360,12 @@ fn plain(sql: String, takes: Takes) -> Statement {
 
 /// Deepest first: a row goes before the row that it refers to. `from` joins down to the rows of `node`, which are
 /// `alias`.
-fn step(node: &Node, (from, takes): (&str, Takes), alias: &str, run: &mut Vec<Statement>) {
+fn step(
+    node: &Node,
+    (from, takes): (&str, Takes),
+    alias: &str,
+    (counts, run): (&mut Vec<Statement>, &mut Vec<Statement>),
+) {
     for child in &node.children {
         // Only the database's own foreign keys, which it carries out itself, have several columns.
         if let ([here], [(_, above)], true) =
@@ -373,11 +374,15 @@ fn step(node: &Node, (from, takes): (&str, Takes), alias: &str, run: &mut Vec<St
             let below = format!("{alias}c");
             let on = refers(here, &format!("{below}.{}", here.name), &format!("{alias}.{above}"));
             let from = format!("{from} {DRIVES} {} {below} ON {on}", child.table);
-            step(child, (&from, takes), &below, run);
+            step(child, (&from, takes), &below, (counts, run));
         }
     }
     match node.fate {
-        Fate::Delete => run.push(plain(format!("DELETE {alias} FROM {from}"), takes)),
+        Fate::Delete => {
+            counts
+                .push(plain(format!("SELECT JSON_ARRAY(b.n - 1, COUNT(*)) FROM {from} GROUP BY b.n"), takes));
+            run.push(plain(format!("DELETE {alias} FROM {from}"), takes));
+        }
         Fate::Nullify => {
             let column = &node.columns[0].name;
             run.push(plain(format!("UPDATE {from} SET {alias}.{column} = NULL"), takes));

@@ -2,7 +2,30 @@
 
 use super::super::super::super::plan::{Fate, Node};
 use super::super::super::super::session::Sql;
-use super::{DRIVES, refers};
+use super::{DRIVES, Statement, Takes, plain, refers};
+
+/// Children that are counted by the same argument are counted by one statement, which halves the time.
+#[derive(Default)]
+pub struct Together(Vec<(String, Takes, Vec<String>)>);
+
+impl Together {
+    /// What goes along by statements of ours of the rows `c` of `node` and under them.
+    pub fn add(&mut self, node: &Node, (argument, takes): (String, Takes), rows: (&str, &str)) {
+        let mut terms = Vec::new();
+        among(node, &[Fate::Delete], "c", rows, &mut terms);
+        match self.0.iter_mut().find(|other| other.0 == argument && other.1 == takes) {
+            Some((_, _, others)) => others.append(&mut terms),
+            None => self.0.push((argument, takes, terms)),
+        }
+    }
+
+    pub fn statements(self) -> impl Iterator<Item = Statement> {
+        let counted = self.0.into_iter().filter(|(_, _, terms)| !terms.is_empty());
+        counted.map(|(argument, takes, terms)| {
+            plain(format!("SELECT JSON_ARRAY(b.n - 1, {}) FROM {argument}", terms.join(" + ")), takes)
+        })
+    }
+}
 
 /// Adds the number of rows of one of these fates among the rows `alias` of `node`, and under those, to `terms`.
 /// `tables` joins down to them, and `condition` says whose they are.
