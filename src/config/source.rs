@@ -251,8 +251,8 @@ pub struct Feed {
     pub updated_at: Pointers,
     pub time_format: TimeFormat,
     pub event_id: Pointers,
-    /// The source may tell that a record is listed again. A deletion with neither time nor id is refused then: told
-    /// again, it would undo that.
+    /// The source may tell that a record is listed again. A deletion without a time is refused then: it may be an older
+    /// one, told late or once more.
     pub relists: bool,
     pub paging: Paging,
     /// Requests per second that this feed bears.

@@ -101,15 +101,20 @@ fn feed_key(reader: &Reader<'_>, source: &Source) {
     }
 }
 
-/// A feed tells the same deletion more than once: a record that was listed again in between is not to go by that.
+/// A feed tells of deletions late, and more than once: a record that was listed again in between is not to go by that.
 fn feed_evidence(reader: &Reader<'_>, source: &Source) {
-    let Some(feed) = &source.feed else { return };
-    if feed.relists && [&feed.deleted_at, &feed.updated_at, &feed.event_id].iter().all(|it| it.is_empty()) {
-        let path = KeyPath::of(&["sources", &source.name, "feed", "deleted_at"]);
-        let what =
-            "missing, as are updated_at and event_id: a deletion that is repeated would undo a re-listing";
-        let mend = "say where an item has the time of its deletion, like deleted_at = \"/deletedAt\"";
-        reader.fault(&path, what, mend);
+    let Some(feed) = source.feed.as_ref().filter(|feed| feed.relists) else { return };
+    let payload = &source.payload;
+    for (part, deleted_at, updated_at) in
+        [("feed", &feed.deleted_at, &feed.updated_at), ("payload", &payload.deleted_at, &payload.updated_at)]
+    {
+        if deleted_at.is_empty() && updated_at.is_empty() {
+            let path = KeyPath::of(&["sources", &source.name, part, "updated_at"]);
+            let what =
+                "missing, as is deleted_at: an older deletion that the feed tells of would undo a re-listing";
+            let mend = "say where an item has its time, like updated_at = \"/updatedAt\"";
+            reader.fault(&path, what, mend);
+        }
     }
 }
 

@@ -40,10 +40,8 @@ pub enum PageFault {
     /// Counted from 1.
     #[error("record {number}, {fault}")]
     Record { number: usize, fault: FieldFault },
-    #[error(
-        "record {number} has neither time nor id: told again once it is listed again, it would undo that"
-    )]
-    Unproven { number: usize },
+    #[error("record {number} has no time: it may be an older deletion of a record that is listed again")]
+    Undated { number: usize },
     #[error("{what} ({place}): {fault}")]
     Mark { what: &'static str, place: String, fault: Fault },
     #[error("asked for page {asked} and got page {told}: the upstream does not know the page parameter")]
@@ -98,8 +96,8 @@ pub fn read(
     for (index, item) in items.iter().enumerate() {
         let (key, evidence) =
             item.read(&fields).map_err(|fault| PageFault::Record { number: index + 1, fault })?;
-        if feed.relists && evidence == Evidence::default() {
-            return Err(PageFault::Unproven { number: index + 1 });
+        if feed.relists && evidence.time().is_none() {
+            return Err(PageFault::Undated { number: index + 1 });
         }
         records.push(Record { key, evidence });
     }
