@@ -90,6 +90,8 @@ struct Waiting {
     endpoint: Endpoint,
     /// Events that are listed, and were looked at in vain: not again before the next start.
     passed: HashSet<String>,
+    /// Events that could not be read: they come behind all others, and keep none of them waiting.
+    put_off: HashSet<String>,
     /// Whether something may be acknowledged and not discarded.
     leftovers: bool,
 }
@@ -121,6 +123,7 @@ impl Collector {
         let waiting = |endpoint: &Endpoint| Waiting {
             endpoint: endpoint.clone(),
             passed: HashSet::new(),
+            put_off: HashSet::new(),
             leftovers: true,
         };
         Ok(Some(Self {
@@ -138,14 +141,17 @@ impl Collector {
     /// Looks at every endpoint once. Nothing is lost by dropping the future.
     ///
     /// # Errors
-    /// The keeper or the journal could not be used; what was not acknowledged is listed again.
+    /// The keeper or the journal could not be used, which is told of the first endpoint where that was so; what was not
+    /// acknowledged is listed again.
     pub async fn round(&mut self) -> Result<Round, CollectError> {
         let mut round = Round::default();
         let mut endpoints = std::mem::take(&mut self.endpoints);
         let mut result = Ok(());
         for waiting in &mut endpoints {
-            result = self.look(waiting, &mut round).await;
-            if result.is_err() {
+            let looked = self.look(waiting, &mut round).await;
+            let unusable = matches!(looked, Err(CollectError::Store(_)));
+            result = result.and(looked);
+            if unusable {
                 break;
             }
         }
@@ -156,15 +162,24 @@ impl Collector {
     async fn look(&self, waiting: &mut Waiting, round: &mut Round) -> Result<(), CollectError> {
         let id = &waiting.endpoint.id.clone();
         if waiting.leftovers && self.keeper.discards() {
-            let done = self.keeper.done(id).await?;
-            waiting.leftovers = self.discard(id, &done, round).await? || done.len() >= LISTED_MAX;
+            self.tidy(waiting, round).await;
         }
-        let events = self.keeper.waiting(id, &mut waiting.passed).await?;
+        let mut events = self.keeper.waiting(id, &mut waiting.passed).await?;
         round.more |= events.len() >= LISTED_MAX;
+        events.sort_by_key(|event| waiting.put_off.contains(event));
         let mut batch = Batch::default();
-        let mut refused = None;
+        let (mut refused, mut failed) = (None, Ok(()));
         for event in events {
-            match self.keeper.read(id, &event).await? {
+            let read = match self.keeper.read(id, &event).await {
+                Ok(read) => read,
+                Err(error) => {
+                    waiting.put_off.insert(event);
+                    failed = Err(error.into());
+                    break;
+                }
+            };
+            waiting.put_off.remove(&event);
+            match read {
                 Read::Event(read) => match self.judge(&waiting.endpoint, &read) {
                     Ok(delivery) => batch.take(event, delivery),
                     Err(reason) => {
@@ -185,7 +200,21 @@ impl Collector {
             let (source, endpoint) = (&self.source, &waiting.endpoint.id);
             tracing::warn!(source, endpoint, refused = round.refused, last = %reason, "pulled events are not authentic: left where they are");
         }
-        self.settle(waiting, batch, round).await
+        self.settle(waiting, batch, round).await?;
+        failed
+    }
+
+    /// Discards what earlier looks left. It keeps no event waiting: that there is less to list is all it is for.
+    async fn tidy(&self, waiting: &mut Waiting, round: &mut Round) {
+        let endpoint = &waiting.endpoint.id;
+        match self.keeper.done(endpoint).await {
+            Ok(done) => {
+                waiting.leftovers = self.discard(endpoint, &done, round).await || done.len() >= LISTED_MAX;
+            }
+            Err(error) => {
+                tracing::warn!(source = self.source, endpoint, %error, "what was acknowledged could not be listed, and is not discarded");
+            }
+        }
     }
 
     /// What an event says, if it is its upstream's; nothing if it means nothing here.
@@ -270,24 +299,27 @@ impl Collector {
         let before = std::mem::replace(&mut waiting.leftovers, true);
         self.keeper.acknowledge(id, &batch.ids).await?;
         round.taken += batch.ids.len();
-        waiting.leftovers = self.discard(id, &batch.ids, round).await? || before;
+        waiting.leftovers = self.discard(id, &batch.ids, round).await || before;
         Ok(())
     }
 
     /// Whether something was left.
-    async fn discard(&self, endpoint: &str, ids: &[String], round: &mut Round) -> Result<bool, CollectError> {
-        let discarded = self.keeper.discard(endpoint, ids).await?;
-        round.discarded += discarded.gone;
-        if !discarded.left.is_empty() {
-            let left = discarded.left.len();
-            tracing::warn!(
-                source = self.source,
-                endpoint,
-                left,
-                "events were not discarded: tried again later"
-            );
+    async fn discard(&self, endpoint: &str, ids: &[String], round: &mut Round) -> bool {
+        let source = &self.source;
+        match self.keeper.discard(endpoint, ids).await {
+            Ok(discarded) => {
+                round.discarded += discarded.gone;
+                let left = discarded.left.len();
+                if left > 0 {
+                    tracing::warn!(source, endpoint, left, "events were not discarded: tried again later");
+                }
+                left > 0
+            }
+            Err(error) => {
+                tracing::warn!(source, endpoint, %error, "events were not discarded: tried again later");
+                true
+            }
         }
-        Ok(!discarded.left.is_empty())
     }
 
     async fn record(&self, deliveries: Vec<Delivery>) -> Result<(), StoreError> {
