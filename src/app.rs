@@ -300,9 +300,10 @@ async fn schedule(tasks: &mut Tasks, parts: &Parts, drain: &CancellationToken) -
         let slots = Slots::parse(&schedule.expression, &schedule.zone)?;
         // One wake waits while a run is under way; more would be the same.
         let (wake, woken) = mpsc::channel(1);
-        // A run that never ended was cut off with its process, and is missing still.
+        // A run that failed, or that was cut off with its process, did not read to the end: it is missing still.
         let last = parts.store.runs(Some(&source.name), 1).await?;
-        let last = last.first().filter(|run| run.ended_at.is_some()).map(|run| run.started_at);
+        let last = last.first().filter(|run| run.ended_at.is_some() && run.error.is_none());
+        let last = last.map(|run| run.started_at);
         if slots.missed(last, parts.clock.now()) {
             wake.try_send(())?;
         }

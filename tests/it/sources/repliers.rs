@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use expunged::config::source::Schedule;
 use expunged::sandbox::repliers::ListingKey;
 use expunged::sandbox::{Fault, Repliers, Simulator as _};
 
 use super::{Daemon, folder, heard};
 use crate::support::mirror::{self, HOOK_SECRET, replica, texts, time};
-use crate::support::rig::Rig;
+use crate::support::rig::{Rig, until};
 
 const TARGETS: [&str; 2] = ["replica", "search"];
 const EVENTS: [&str; 3] = ["listing.deleted", "listing.updated", "listing.created"];
@@ -136,4 +137,31 @@ async fn the_feed_is_read_of_all_boards_or_of_those_that_are_named() {
         let expected = boards.iter().map(|board| vec![(*board).to_owned(), "W1".to_owned()]);
         assert_eq!(keys, expected.collect::<BTreeSet<_>>());
     }
+}
+
+#[tokio::test]
+async fn i4_a_run_that_failed_is_made_up_for_at_the_next_start_although_its_slot_has_passed() {
+    let folder = folder();
+    mirror::seed(folder.path(), &[], &[]).await;
+    let (upstream, address) = mirror::repliers(mirror::clock()).await;
+    let scheduled = || {
+        let mut config = mirror::config(folder.path(), &address, "", "");
+        let source = config.sources.iter_mut().find(|source| source.name == "repliers").unwrap();
+        let nightly = Schedule { expression: "0 15 3 * * *".into(), zone: "UTC".into() };
+        source.feed.as_mut().unwrap().schedule = Some(nightly);
+        config
+    };
+    let refused = Fault::Instead { status: 401, headers: vec![], body: String::new() };
+    upstream.faults().script([refused]);
+    let daemon = Daemon::serve(scheduled()).await;
+    let ended = async || daemon.store.runs(Some("repliers"), 1).await.unwrap().pop().map(|run| run.ended_at);
+    until("the first run to fail", async || ended().await.flatten().is_some()).await;
+    assert_eq!(daemon.store.checkpoint("repliers").await.unwrap(), None);
+    daemon.stop().await;
+
+    // The same moment, so that no slot lies between the two starts.
+    let daemon = Daemon::serve(scheduled()).await;
+    let read = async || daemon.store.checkpoint("repliers").await.unwrap().is_some();
+    until("the run to be made up for", read).await;
+    daemon.stop().await;
 }
