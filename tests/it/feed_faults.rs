@@ -345,6 +345,22 @@ async fn i4_a_checkpoint_older_than_the_feed_is_an_error_that_names_the_way_on()
 }
 
 #[tokio::test]
+async fn i4_an_operators_run_before_the_first_one_leaves_it_to_read_back_as_configured() {
+    let world = World::new().await;
+    let rig = world.rig().await;
+    world.deleted(names('A', 3));
+    world.both_later(DAY * 10);
+    world.deleted(names('B', 5));
+    let since = Some(world.theirs.now().minus(DAY * 2));
+    rig.parts.reconciler().run(&source(&rig), since, &|_, _| {}).await.unwrap();
+    rig.quiet().await;
+    assert_eq!((checkpoint(&rig).await, world.target.rows_gone()), (None, 5));
+    run(&rig).await.unwrap();
+    assert_eq!((checkpoint(&rig).await, world.target.rows_gone()), (Some(world.theirs.now()), 8));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_dry_run_counts_and_writes_nothing() {
     let world = World::new().await;
     let rig = world.rig().await;

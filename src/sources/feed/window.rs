@@ -109,17 +109,19 @@ impl Bounds {
             Now::Upstream(now) => (now, now),
             Now::Local(now) => (now.minus(UNKNOWN_CLOCK), now.plus(UNKNOWN_CLOCK)),
         };
+        let first = earliest.minus(feed.first);
         let from = match (start.since, start.checkpoint) {
             (Some(since), _) => since,
             // A checkpoint a little ahead of the clock must not turn the window inside out.
             (None, Some(checkpoint)) => checkpoint.min(earliest).minus(overlap(feed)),
-            (None, None) => earliest.minus(feed.first),
+            (None, None) => first,
         };
-        // A later start than the checkpoint's leaves something out, which only an operator who cannot read
-        // it any more (after a census) means to do for good.
+        // A later start than the checkpoint's, or than a first run's, leaves something out. Behind a gap an operator
+        // cannot read it any more (after a census), and means to leave it for good.
         let moves_checkpoint = match (start.since, start.checkpoint) {
             (Some(since), Some(checkpoint)) => since <= checkpoint || is_gap(feed, checkpoint, now),
-            _ => true,
+            (Some(since), None) => since <= first,
+            (None, _) => true,
         };
         Self {
             from: feed.window.from.as_ref().map(|_| round_down(from, format)),
@@ -150,6 +152,9 @@ impl Bounds {
     ///
     /// That is the upstream's time at the start of the walk. Where it does not tell, it is the `greatest`
     /// time in the data, but not one that lies in the future, since a mistyped year would end all polling.
+    ///
+    /// It stays where an operator's start leaves out what the next scheduled run would read: what lies behind the
+    /// checkpoint, or, where there is none yet, whatever a first run reads back (`feed.first`).
     #[must_use]
     pub fn covered_until(&self, greatest: Option<Timestamp>) -> Option<Timestamp> {
         let read_to = match self.now {

@@ -134,6 +134,20 @@ fn i4_an_operators_later_start_does_not_take_the_checkpoint_over_what_it_left_ou
 }
 
 #[test]
+fn i4_an_operators_start_does_not_stand_for_a_first_run_that_would_read_further_back() {
+    let feed = feed();
+    let covered = |since: Duration, now| {
+        let start = Start { checkpoint: None, since: Some(NOW.minus(since)) };
+        Bounds::reckon(&feed, start, now).covered_until(Some(NOW.minus(DAY)))
+    };
+    assert_eq!(covered(DAY, Now::Upstream(NOW)), None);
+    assert_eq!(covered(feed.first, Now::Upstream(NOW)), Some(NOW));
+    // By a clock of ours alone, a first run begins a day earlier.
+    assert_eq!(covered(feed.first, Now::Local(NOW)), None);
+    assert_eq!(covered(feed.first + DAY, Now::Local(NOW)), Some(NOW.minus(DAY)));
+}
+
+#[test]
 fn the_first_request_never_asks_for_more_than_the_feed_keeps() {
     let feed = feed();
     let old = Start { checkpoint: Some(NOW.minus(90 * DAY)), since: None };
