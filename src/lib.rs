@@ -35,7 +35,7 @@
 //!   the check is inside the deleting statement, or under the index's lock. A repeat is recognised by the
 //!   upstream's own evidence, not by when it was heard. Equal times delete.
 //! - **I4 no gap.** The checkpoint moves only in the transaction that makes the last page durable, never past
-//!   what was read to the end, never by a webhook, never by the local clock alone.
+//!   what was read to the end, never by a webhook, never by the local clock alone, never past either clock.
 //! - **I5 the brake holds.** No more than the allowed number or share of an entity goes in a window without a
 //!   person, whatever arrives, by whichever door, across restarts.
 //! - **I6 nothing is dropped.** Every notice ends settled, held, rejected by a person, or parked with its reason.

@@ -146,6 +146,7 @@ impl Reconciler {
                     pages: read,
                     found,
                     checkpoint: None,
+                    back: false,
                     error: Some(error.to_string()),
                 };
                 self.intake.note(Event::RunEnded(ended)).await?;
@@ -225,6 +226,7 @@ impl Sink for Pages<'_> {
                 pages: self.read,
                 found: self.found,
                 checkpoint: end.covered_until,
+                back: end.back,
                 error: None,
             })
         });

@@ -223,6 +223,9 @@ pub struct RunEnded {
     /// Written together with the walk's last page (I4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Timestamp>,
+    /// The one that stood lay ahead of both clocks, and an operator's run brings it back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub back: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -64,6 +64,8 @@ pub struct Page {
 pub struct End {
     /// Where the checkpoint may move; `None` if it stays.
     pub covered_until: Option<Timestamp>,
+    /// It may move there although it lies later.
+    pub back: bool,
 }
 
 /// What a run came to.
@@ -126,7 +128,7 @@ async fn walk_within<S: Sink>(
         let mut run = Run { feed, client, bounds, limits, progress: Progress::default() };
         let end = run.through(answer.take(), sink).await?;
         pages += run.progress.pages;
-        if let Some(End { covered_until }) = end {
+        if let Some(End { covered_until, .. }) = end {
             let records = run.progress.records;
             return Ok(Walked { pages, records, walks, covered_until, clock_skew });
         }
@@ -144,12 +146,15 @@ struct Opening {
 
 /// Learns the upstream's time with the first request, and freezes the bounds by it.
 async fn open(feed: &Feed, client: &Client, start: Start) -> Result<Opening, FeedError> {
-    let provisional = Bounds::provisional(feed, start, client.local_now());
+    // What is deleted from here on may be missing in the answer.
+    let ours = client.local_now();
+    let provisional = Bounds::provisional(feed, start, ours);
     let url = Position::first(&feed.paging).url(feed, &provisional)?;
     let answer = client.get(&url).await?;
     // Looked at again, since the request may have been held back for an hour.
     let local_now = client.local_now();
-    let bounds = Bounds::settled(feed, start, answer.date.map_or(Now::Local(local_now), Now::Upstream))?;
+    let now = answer.date.map_or(Now::Local(local_now), |date| Now::Upstream { date, ours });
+    let bounds = Bounds::settled(feed, start, now)?;
     let clock_skew = answer.date.and_then(|date| skew(local_now, date));
     Ok(Opening { answer: bounds.ask_the_same(&provisional).then_some(answer), bounds, clock_skew })
 }
@@ -192,7 +197,8 @@ impl Run<'_> {
                 .note(&read, &answer.body, self.limits)
                 .map_err(|fault| refused(number, fault))?;
             let covered_until = self.bounds.covered_until(self.progress.greatest);
-            let end = (state == State::Complete).then_some(End { covered_until });
+            let back = covered_until.is_some() && self.bounds.brings_back();
+            let end = (state == State::Complete).then_some(End { covered_until, back });
             let page = Page { body: answer.body, records: read.records, end };
             sink.page(page).await.map_err(FeedError::Sink)?;
             match (state, read.next) {

@@ -1,11 +1,12 @@
 //! Which part of a deleted feed a run asks for, and how far the checkpoint may move when it was read (I4).
 //!
-//! Pure. Two clocks meet here and only one of them counts. A checkpoint is the upstream's time, so what
+//! Pure. Two clocks meet here, and bounds follow one of them. A checkpoint is the upstream's time, so what
 //! follows from it needs no clock; everything else (how far back a first run reads, where a walk ends,
 //! whether the checkpoint is older than the feed) is reckoned by the upstream's clock, which is known only
 //! once it has answered. So a run has two bounds: provisional ones by the local clock, for the one request
 //! that must be made without knowing better, and settled ones by the `Date` header of its answer. Where they
-//! differ, the first page is asked for again: one request, and no clock of ours can make a gap.
+//! differ, the first page is asked for again: one request, and no clock of ours can make a gap. Nor can one of
+//! theirs that is ahead: the checkpoint passes neither clock, since one that is too early only reads more.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub struct Start {
 /// The time of day, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Now {
-    /// The `Date` header of the run's first answer.
-    Upstream(Timestamp),
+    /// The `Date` header of the run's first answer, and our own time before that was asked for.
+    Upstream { date: Timestamp, ours: Timestamp },
     /// Ours, since the upstream does not tell its own.
     Local(Timestamp),
 }
@@ -57,8 +58,8 @@ pub enum WindowError {
     Gap { checkpoint: Timestamp, retention: Duration },
     #[error(
         "the checkpoint {checkpoint} lies after the upstream's own time {upstream_now}, so one of the two is \
-         wrong and deletions may have been passed over: go on with `reconcile --since` and a time that was \
-         surely read"
+         wrong and deletions may have been passed over: if it lies after our own time too, bring it back with \
+         `reconcile --since` and a time that was surely read"
     )]
     Ahead { checkpoint: Timestamp, upstream_now: Timestamp },
 }
@@ -79,7 +80,7 @@ impl Bounds {
     /// feeds refuse that, and a refusal would hide that it is a gap.
     #[must_use]
     pub fn provisional(feed: &Feed, start: Start, local_now: Timestamp) -> Self {
-        let mut bounds = Self::reckon(feed, start, Now::Upstream(local_now));
+        let mut bounds = Self::reckon(feed, start, Now::Upstream { date: local_now, ours: local_now });
         let oldest = round_down(local_now.minus(feed.retention), feed.window.format);
         bounds.from = bounds.from.map(|from| from.max(oldest));
         bounds
@@ -94,7 +95,7 @@ impl Bounds {
             if is_gap(feed, checkpoint, now) {
                 return Err(WindowError::Gap { checkpoint, retention: feed.retention });
             }
-            if let Now::Upstream(upstream_now) = now
+            if let Now::Upstream { date: upstream_now, .. } = now
                 && checkpoint > upstream_now.plus(overlap(feed))
             {
                 return Err(WindowError::Ahead { checkpoint, upstream_now });
@@ -106,7 +107,7 @@ impl Bounds {
     fn reckon(feed: &Feed, start: Start, now: Now) -> Self {
         let format = feed.window.format;
         let (earliest, latest) = match now {
-            Now::Upstream(now) => (now, now),
+            Now::Upstream { date, .. } => (date, date),
             Now::Local(now) => (now.minus(UNKNOWN_CLOCK), now.plus(UNKNOWN_CLOCK)),
         };
         let first = earliest.minus(feed.first);
@@ -117,9 +118,11 @@ impl Bounds {
             (None, None) => first,
         };
         // A later start than the checkpoint's, or than a first run's, leaves something out. Behind a gap an operator
-        // cannot read it any more (after a census), and means to leave it for good.
+        // cannot read it any more (after a census), and means to leave it for good. One in the future reads nothing.
         let moves_checkpoint = match (start.since, start.checkpoint) {
-            (Some(since), Some(checkpoint)) => since <= checkpoint || is_gap(feed, checkpoint, now),
+            (Some(since), Some(checkpoint)) => {
+                since <= checkpoint.min(latest) || is_gap(feed, checkpoint, now)
+            }
             (Some(since), None) => since <= first,
             (None, _) => true,
         };
@@ -151,18 +154,30 @@ impl Bounds {
     /// Where the checkpoint may move once the walk was read to its end; `None` if it stays.
     ///
     /// That is the upstream's time at the start of the walk. Where it does not tell, it is the `greatest`
-    /// time in the data, but not one that lies in the future, since a mistyped year would end all polling.
+    /// time in the data. Neither may lie in our own future: a clock that is ahead would make a gap once it is set
+    /// right, and a mistyped year would end all polling.
     ///
     /// It stays where an operator's start leaves out what the next scheduled run would read: what lies behind the
     /// checkpoint, or, where there is none yet, whatever a first run reads back (`feed.first`).
     #[must_use]
     pub fn covered_until(&self, greatest: Option<Timestamp>) -> Option<Timestamp> {
         let read_to = match self.now {
-            Now::Upstream(now) => now,
+            Now::Upstream { date, ours } => date.min(ours),
             Now::Local(now) => greatest?.min(now),
         };
         let forward = self.start.checkpoint.is_none_or(|checkpoint| read_to > checkpoint);
-        (self.moves_checkpoint && forward).then_some(read_to)
+        (self.moves_checkpoint && (forward || self.brings_back())).then_some(read_to)
+    }
+
+    /// Whether an operator goes on from behind a checkpoint that lies ahead of both clocks, up to which nothing can
+    /// have been read: then it moves back.
+    #[must_use]
+    pub fn brings_back(&self) -> bool {
+        let latest = match self.now {
+            Now::Upstream { date, ours } => date.max(ours),
+            Now::Local(now) => now,
+        };
+        self.start.since.is_some() && self.start.checkpoint.is_some_and(|checkpoint| checkpoint > latest)
     }
 }
 
@@ -173,7 +188,7 @@ fn overlap(feed: &Feed) -> Duration {
 
 fn is_gap(feed: &Feed, checkpoint: Timestamp, now: Now) -> bool {
     let latest = match now {
-        Now::Upstream(now) => now,
+        Now::Upstream { date, .. } => date,
         // Half the retention at most, or a feed that keeps a day could never be polled.
         Now::Local(now) => now.plus(UNKNOWN_CLOCK.min(feed.retention / 2)),
     };

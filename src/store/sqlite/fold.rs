@@ -48,7 +48,7 @@ const RUN_ENDED: &str =
     "UPDATE runs SET ended_at = ?, pages = ?, found = ?, checkpoint = ?, error = ? WHERE id = ?";
 const CHECKPOINT: &str = "INSERT INTO checkpoints (source, at, moved) VALUES (?, ?, ?)
     ON CONFLICT (source) DO UPDATE SET at = excluded.at, moved = excluded.moved
-    WHERE excluded.at > checkpoints.at";
+    WHERE excluded.at > checkpoints.at OR ?";
 const UNREADABLE: &str = "INSERT INTO unreadable (seq, source, at, faults) VALUES (?, ?, ?, ?)";
 
 const POSITION: &str = "position";
@@ -276,7 +276,8 @@ impl Fold for SqliteFold {
         script.bind(at.micros()).bind(whole(run.pages)).bind(whole(run.found));
         script.bind(run.checkpoint.map(Timestamp::micros)).bind(run.error.as_deref()).bind(run.run);
         if let Some(checkpoint) = run.checkpoint {
-            script.push(CHECKPOINT).bind(run.source.as_str()).bind(checkpoint.micros()).bind(seq);
+            let script = script.push(CHECKPOINT).bind(run.source.as_str()).bind(checkpoint.micros());
+            script.bind(seq).bind(run.back);
         }
         Ok(())
     }

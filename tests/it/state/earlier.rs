@@ -35,6 +35,18 @@ async fn a_journal_that_an_earlier_version_began_keeps_its_pages_and_goes_on() {
     }
 }
 
+#[test]
+fn the_end_of_a_run_is_read_and_written_as_by_an_earlier_version_unless_its_checkpoint_moves_back() {
+    let earlier = r#"{"run":1,"source":"repliers","pages":1,"found":8,"checkpoint":1715853600000000}"#;
+    let event = Event::decode("run_ended", earlier).unwrap();
+    assert_eq!(event.encode(), earlier);
+    let Event::RunEnded(mut ended) = event else { panic!("{event:?}") };
+    assert!(!ended.back);
+    ended.back = true;
+    let event = Event::RunEnded(ended);
+    assert_eq!(Event::decode("run_ended", &event.encode()).unwrap(), event);
+}
+
 /// What version 2 of the projections kept of each record: waiting anew, waiting after a failure, parked, and gone.
 const TASKS_OF_VERSION_2: &str =
     "INSERT INTO tasks (target, tombstone, entity, key, action, at, upstream_time, cause, heard_at, state,

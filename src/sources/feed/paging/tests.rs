@@ -12,7 +12,7 @@ fn with(paging: Paging) -> Feed {
 }
 
 fn query(feed: &Feed, position: &Position) -> String {
-    let bounds = Bounds::settled(feed, Start::default(), Now::Upstream(NOW)).unwrap();
+    let bounds = Bounds::settled(feed, Start::default(), Now::Upstream { date: NOW, ours: NOW }).unwrap();
     position.url(feed, &bounds).unwrap().query().unwrap_or_default().to_owned()
 }
 
