@@ -88,6 +88,8 @@ enum Command {
 
 /// What every command works with.
 struct Context {
+    /// The configuration's own file.
+    file: PathBuf,
     config: Config,
     clock: SharedClock,
     json: bool,
@@ -131,7 +133,7 @@ async fn run(cli: Cli) -> ExitCode {
                     return ExitCode::from(BAD_CONFIGURATION);
                 }
             };
-            with_config(command, Context { config, clock, json: common.json }).await
+            with_config(command, Context { file: common.config, config, clock, json: common.json }).await
         }
     };
     result.unwrap_or_else(|error| {

@@ -1,8 +1,10 @@
 //! `expunged holds`: what the brake held back, and a person's word on it.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::{Context, print};
 use crate::app::Parts;
@@ -26,9 +28,21 @@ enum Command {
         all: bool,
     },
     /// Let the held deletions go
-    Approve(Decision),
+    Approve {
+        #[command(flatten)]
+        decision: Decision,
+        /// What you have seen, as `holds list` prints it: what joined the hold since stays in it
+        #[arg(long, value_name = "SEQ")]
+        through: Seq,
+    },
     /// Reject the held deletions: the records stay
-    Reject(Decision),
+    Reject {
+        #[command(flatten)]
+        decision: Decision,
+        /// What you have seen, as `holds list` prints it; without it, all that the hold has by now
+        #[arg(long, value_name = "SEQ")]
+        through: Option<Seq>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -46,34 +60,45 @@ struct Decision {
 /// Records that are shown of a hold.
 const SHOWN: u32 = 10;
 
+/// A hold, and what a decision on it may name as seen.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    hold: Hold,
+    through: Seq,
+}
+
 impl Holds {
     pub async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
-        let json = context.json;
+        let (json, file) = (context.json, context.file.clone());
         let parts = context.state().await?;
         match self.command {
-            Command::List { all } => list(&parts, !all, json).await?,
-            Command::Approve(decision) => resolve(&parts, decision, true).await?,
-            Command::Reject(decision) => resolve(&parts, decision, false).await?,
+            Command::List { all } => list(&parts, &file, !all, json).await?,
+            Command::Approve { decision, through } => resolve(&parts, decision, Some(through), true).await?,
+            Command::Reject { decision, through } => resolve(&parts, decision, through, false).await?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn list(parts: &Parts, open_only: bool, json: bool) -> anyhow::Result<()> {
+async fn list(parts: &Parts, file: &Path, open_only: bool, json: bool) -> anyhow::Result<()> {
+    // Before the holds: what joins one in between is shown, but not what `through` says.
+    let through = parts.store.position().await?.seq;
     let holds = parts.store.holds(open_only).await?;
+    let holds: Vec<Listed> = holds.into_iter().map(|hold| Listed { hold, through }).collect();
     if json {
         return print::json(&holds);
     }
     if holds.is_empty() {
         println!("nothing is held");
     }
-    for hold in &holds {
-        show(parts, hold).await?;
+    for listed in &holds {
+        show(parts, file, listed).await?;
     }
     Ok(())
 }
 
-async fn show(parts: &Parts, hold: &Hold) -> anyhow::Result<()> {
+async fn show(parts: &Parts, file: &Path, Listed { hold, through }: &Listed) -> anyhow::Result<()> {
     let now = parts.clock.now();
     println!(
         "hold {} ({}): {} {} records, {} rows; {} rows were allowed, {} had gone; opened {}",
@@ -95,24 +120,39 @@ async fn show(parts: &Parts, hold: &Hold) -> anyhow::Result<()> {
         println!("  … and {more} more");
     }
     if hold.state == "open" {
-        println!("  let them go: expunged holds approve {}", hold.id);
-        println!("  keep the records: expunged holds reject {}", hold.id);
+        let (id, file) = (hold.id, file.display());
+        println!("  let them go: expunged holds approve {id} --through {through} --config {file}");
+        println!("  keep the records: expunged holds reject {id} --through {through} --config {file}");
     }
     Ok(())
 }
 
-async fn resolve(parts: &Parts, decision: Decision, approve: bool) -> anyhow::Result<()> {
+async fn resolve(
+    parts: &Parts,
+    decision: Decision,
+    through: Option<Seq>,
+    approve: bool,
+) -> anyhow::Result<()> {
     let Decision { hold: id, actor, reason } = decision;
-    let holds = parts.store.holds(true).await?;
-    let Some(hold) = holds.into_iter().find(|hold| hold.id == id) else {
+    if !parts.store.holds(true).await?.iter().any(|hold| hold.id == id) {
         anyhow::bail!("there is no open hold {id}: see `expunged holds list`");
-    };
-    // What joins the hold from here on was not seen, and is not meant.
-    let through = parts.store.position().await?.seq;
+    }
+    let position = parts.store.position().await?.seq;
+    let through = through.unwrap_or(position);
+    anyhow::ensure!(
+        (id..=position).contains(&through),
+        "--through {through}: write it as `expunged holds list` prints it beside hold {id}"
+    );
     let resolved = Resolved { hold: id, approve, through, actor, reason };
     parts.intake.note(Event::Resolved(resolved)).await?;
     fold::catch_up(&parts.store).await?;
-    let what = if approve { "approved: the daemon carries them out" } else { "rejected: the records stay" };
-    println!("{} {} records {what}", hold.facts, hold.entity);
+    let what = if approve { "approved: the daemon carries it out" } else { "rejected: the records stay" };
+    println!("hold {id}, through entry {through}, {what}");
+    if let Some(hold) = parts.store.holds(true).await?.into_iter().find(|hold| hold.id == id) {
+        println!(
+            "{} {} records joined it later and stay held: see `expunged holds list`",
+            hold.facts, hold.entity
+        );
+    }
     Ok(())
 }

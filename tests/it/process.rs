@@ -198,7 +198,8 @@ async fn wrong_usage_ends_with_2_and_does_nothing() {
         &["serve", "--nonsense"],
         &["delete", "--entity", "listing"],
         &["delete", "--entity", "listing", "--key", "2", "W1", "--file", "keys"],
-        &["holds", "approve", "the-first"],
+        &["holds", "approve", "the-first", "--through", "57"],
+        &["holds", "approve", "42"],
     ] {
         let (code, log) = told(&home.run(arguments));
         assert_eq!(code, Some(2), "{arguments:?}: {log}");
