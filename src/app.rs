@@ -70,15 +70,8 @@ impl Parts {
         Ok(Self { config, clock, store, intake, bell, metrics, holder })
     }
 
-    /// The targets, none of which needs to be up.
     pub async fn targets(&self) -> anyhow::Result<Vec<Arc<dyn Target>>> {
-        let mut targets: Vec<Arc<dyn Target>> = Vec::new();
-        for target in &self.config.targets {
-            targets.push(
-                open_target(target, &self.clock).await.with_context(|| format!("target {}", target.name))?,
-            );
-        }
-        Ok(targets)
+        targets(&self.config, &self.clock).await
     }
 
     #[must_use]
@@ -110,6 +103,19 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// The targets, none of which needs to be up.
+///
+/// # Errors
+/// One cannot be what its configuration says.
+pub async fn targets(config: &Config, clock: &SharedClock) -> anyhow::Result<Vec<Arc<dyn Target>>> {
+    let mut targets: Vec<Arc<dyn Target>> = Vec::new();
+    for target in &config.targets {
+        let opened = open_target(target, clock).await;
+        targets.push(opened.with_context(|| format!("target {}", target.name))?);
+    }
+    Ok(targets)
 }
 
 async fn open_target(target: &config::Target, clock: &SharedClock) -> anyhow::Result<Arc<dyn Target>> {

@@ -28,6 +28,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, ProcessEnvironment};
 use crate::fold;
 use crate::lifecycle::Stop;
+use crate::store::sqlite::expect_journal;
 use crate::telemetry;
 
 /// Exit code of a bad configuration (EX_CONFIG of sysexits.h).
@@ -96,9 +97,16 @@ struct Context {
 }
 
 impl Context {
+    /// The state as it is. A journal that no daemon has begun is refused: a relative path may mean another one here,
+    /// and what is written there is never carried out.
+    async fn journal(self) -> anyhow::Result<Parts> {
+        expect_journal(&self.config.state.path)?;
+        Parts::open(self.config, self.clock, false).await
+    }
+
     /// The state, folded to its end, so that everything there is can be seen.
     async fn state(self) -> anyhow::Result<Parts> {
-        let parts = Parts::open(self.config, self.clock, false).await?;
+        let parts = self.journal().await?;
         fold::catch_up(&parts.store).await?;
         Ok(parts)
     }

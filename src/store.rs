@@ -267,6 +267,10 @@ pub enum OpenError {
     NewerSchema { path: String, found: i64, known: i64 },
     #[error("{path}: another daemon has this state open; stop it first, or give this one its own state.url")]
     InUse { path: String },
+    #[error(
+        "{path}: there is no journal here; relative paths start at the current directory, so run this where the daemon runs, or start the daemon once"
+    )]
+    Missing { path: String },
     #[error("{path}: {what}")]
     Failed { path: String, what: String },
 }

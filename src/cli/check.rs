@@ -5,16 +5,27 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Context, print};
-use crate::app::Parts;
+use crate::app::{self, Parts};
 use crate::config::source::{Meaning, Source};
 use crate::domain::Action;
+use crate::store::OpenError;
+use crate::store::sqlite::expect_journal;
 use crate::targets::{Finding, Severity, TargetError};
 
 pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
-    let json = context.json;
-    let parts = Parts::open(context.config, context.clock, false).await?;
-    let mut findings: Vec<Finding> = parts.config.sources.iter().filter_map(repeats_harm).collect();
-    for target in parts.targets().await? {
+    let Context { config, clock, json, .. } = context;
+    let mut findings: Vec<Finding> = config.sources.iter().filter_map(repeats_harm).collect();
+    match expect_journal(&config.state.path) {
+        Ok(()) => {
+            Parts::open(config.clone(), clock.clone(), false).await?;
+            if !json {
+                println!("state: {} opens", config.state.path.display());
+            }
+        }
+        Err(OpenError::Missing { path }) => findings.push(not_begun(&path)),
+        Err(error) => return Err(error.into()),
+    }
+    for target in app::targets(&config, &clock).await? {
         let found = target.check().await.unwrap_or_else(|error| vec![unreachable(target.name(), &error)]);
         if !json && found.is_empty() {
             println!("target {}: fits its configuration", target.name());
@@ -28,7 +39,6 @@ pub async fn run(context: Context) -> anyhow::Result<ExitCode> {
         for finding in &findings {
             println!("{}: {}: {}\n    {}", word(finding.severity), finding.place, finding.what, finding.mend);
         }
-        println!("state: {} opens", parts.config.state.path.display());
     }
     let faulty = findings.iter().any(|finding| finding.severity == Severity::Fault);
     Ok(ExitCode::from(u8::from(faulty)))
@@ -46,6 +56,16 @@ fn repeats_harm(source: &Source) -> Option<Finding> {
             .into(),
         mend: "say where an item has the time of its deletion or an id, if the upstream gives one".into(),
     })
+}
+
+/// A check begins no journal either: commands would take it for the daemon's.
+fn not_begun(path: &str) -> Finding {
+    Finding {
+        severity: Severity::Note,
+        place: "state.url".into(),
+        what: format!("{path} is not there; relative paths start at the current directory"),
+        mend: "before the daemon's first start, nothing; after it, check where the daemon runs".into(),
+    }
 }
 
 fn unreachable(target: &str, error: &TargetError) -> Finding {

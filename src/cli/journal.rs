@@ -7,7 +7,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Context;
-use crate::app::Parts;
 use crate::domain::Seq;
 use crate::store::chain::Verifier;
 use crate::store::{Entry, SharedStore};
@@ -36,7 +35,7 @@ const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 
 impl Journal {
     pub async fn run(self, context: Context) -> anyhow::Result<ExitCode> {
-        let parts = Parts::open(context.config, context.clock, false).await?;
+        let parts = context.journal().await?;
         match self.command {
             Command::Verify { head } => verify(&parts.store, head.as_deref()).await,
             Command::Export => export(&parts.store).await,

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::source::{Source, Subscriptions};
 use crate::sources::feed::FeedError;
 use crate::sources::subscriptions::{Registrar, Subscription, SubscriptionError};
+use crate::store::sqlite::expect_journal;
 use crate::vault::Vault;
 
 /// The longest wait for a handshake: while one is awaited, anybody could offer a secret.
@@ -83,6 +84,8 @@ struct Asked<'c> {
 
 impl<'c> Asked<'c> {
     fn find(context: &'c Context, name: &str, event: &str) -> anyhow::Result<Self> {
+        // The vault lies beside it, where the daemon must find the same one.
+        expect_journal(&context.config.state.path)?;
         let config = &context.config;
         let Some(source) = config.sources.iter().find(|source| source.name == name) else {
             anyhow::bail!("no source {name}: there is {}", names(config));

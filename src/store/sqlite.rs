@@ -36,8 +36,8 @@ pub use open::OpenOptions;
 pub use writer::Writer;
 
 use super::{
-    Draft, Entry, Fold, Health, Hold, Listed, Only, OpenBatch, Parked, Position, Queue, Removed, Request,
-    RequestResult, Run, Store, StoreError, Story, Tally, Task,
+    Draft, Entry, Fold, Health, Hold, Listed, Only, OpenBatch, OpenError, Parked, Position, Queue, Removed,
+    Request, RequestResult, Run, Store, StoreError, Story, Tally, Task,
 };
 use crate::domain::{Entity, Key, Outcome, Seq, Timestamp, TombstoneId};
 
@@ -61,6 +61,19 @@ impl SqliteStore {
     /// A newer schema, another daemon, or a file that cannot be opened.
     pub async fn open(path: &Path, options: OpenOptions) -> Result<(Self, Writer), StoreError> {
         open::open(path, options).await
+    }
+}
+
+/// Refuses a journal that is not there, where opening would begin one.
+///
+/// # Errors
+/// There is none, or it cannot be looked at.
+pub fn expect_journal(path: &Path) -> Result<(), OpenError> {
+    let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    match path.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpenError::Missing { path: place }),
+        Err(error) => Err(OpenError::Failed { path: place, what: error.to_string() }),
     }
 }
 

@@ -83,7 +83,10 @@ async fn pretend_to_be_newer(file: &Path) {
 async fn a_state_that_a_newer_version_wrote_is_refused_by_name_and_left_as_it_is() {
     for projections in [false, true] {
         let home = Home::new(Setup { listings: 1, ..Setup::default() }).await;
-        home.succeed(&["status"]);
+        let mut daemon = home.serve();
+        daemon.listening().await;
+        daemon.terminate();
+        daemon.ended().await;
         let file = if projections { home.projections_file() } else { home.journal_file() };
         pretend_to_be_newer(&file).await;
         let before = std::fs::read(&file).unwrap();
@@ -206,4 +209,48 @@ async fn wrong_usage_ends_with_2_and_does_nothing() {
         assert!(log.contains("Usage: expunged") || log.contains("--help"), "{log}");
     }
     assert!(!home.journal_file().exists());
+}
+
+#[tokio::test]
+async fn a_command_that_finds_no_journal_names_the_place_and_begins_none() {
+    let home = Home::new(Setup { listings: 1, ..Setup::default() }).await;
+    let config = std::fs::read_to_string(home.path("expunged.toml")).unwrap();
+    let absolute = home.journal_file().display().to_string();
+    assert!(config.contains(&absolute));
+    std::fs::write(home.path("expunged.toml"), config.replace(&absolute, "data/expunged.db")).unwrap();
+    let (here, elsewhere) = (home.path(""), home.path("elsewhere"));
+    std::fs::create_dir(&elsewhere).unwrap();
+    let run = |folder: &Path, arguments: &[&str]| {
+        told(&home.command(arguments).current_dir(folder).output().unwrap())
+    };
+    for arguments in [
+        &["status"][..],
+        &["delete", "--entity", "listing", "--key", "2", "W1"],
+        &["explain", "--entity", "listing", "--key", "2", "W1"],
+        &["holds", "list"],
+        &["journal", "verify"],
+        &["reconcile", "--source", "board"],
+        &["sources", "subscribe", "board", "--event", "deleted", "--url", "http://127.0.0.1:9"],
+        &["sources", "unsubscribe", "board", "--event", "deleted"],
+    ] {
+        let (code, log) = run(&elsewhere, arguments);
+        assert_eq!(code, Some(1), "{log}");
+        let place = elsewhere.join("data/expunged.db");
+        assert!(log.contains(&format!("{}: there is no journal here", place.display())), "{log}");
+        assert!(log.contains("relative paths start at the current directory"), "{log}");
+        assert!(log.contains("run this where the daemon runs, or start the daemon once"), "{log}");
+    }
+    let (code, log) = run(&elsewhere, &["check"]);
+    assert_eq!(code, Some(0), "it may come before the daemon's first start: {log}");
+    assert!(std::fs::read_dir(&elsewhere).unwrap().next().is_none(), "something was made");
+
+    let mut daemon = Daemon::spawn({
+        let mut command = home.command(&["serve"]);
+        command.current_dir(&here);
+        command
+    });
+    daemon.listening().await;
+    assert_eq!(run(&here, &["status"]).0, Some(0));
+    assert_eq!(run(&elsewhere, &["status"]).0, Some(1));
+    daemon.kill();
 }

@@ -8,6 +8,9 @@ use crate::support::crash::{Home, Setup};
 #[tokio::test]
 async fn a_dry_run_tells_the_rows_of_every_table_and_records_nothing() {
     let home = Home::new(Setup { listings: NEWER_EVERY, ..Setup::default() }).await;
+    let mut daemon = home.serve();
+    daemon.listening().await;
+    daemon.kill();
     let keys = [1, 2, 1, NEWER_EVERY, 999].map(|number| format!("2\tW{number}\n")).concat();
     let file = home.path("keys");
     std::fs::write(&file, keys).unwrap();
