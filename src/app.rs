@@ -70,6 +70,7 @@ impl Parts {
         Ok(Self { config, clock, store, intake, bell, metrics, holder })
     }
 
+    /// See [`targets`].
     pub async fn targets(&self) -> anyhow::Result<Vec<Arc<dyn Target>>> {
         targets(&self.config, &self.clock).await
     }
