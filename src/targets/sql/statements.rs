@@ -266,15 +266,25 @@ impl Writer<'_> {
 
     /// The rows that were found and still have the guard that was judged (I3).
     fn rows_found(&self) -> String {
-        let plan = self.plan;
-        let columns: Vec<&str> = plan.locator.iter().map(|field| field.name.as_str()).collect();
-        let columns =
-            if columns.len() > 1 { format!("({})", columns.join(", ")) } else { columns.join(", ") };
-        let places = numbered(&plan.locator, place).collect::<Vec<_>>().join(", ");
-        let guard = plan.guard.as_ref();
+        let guard = self.plan.guard.as_ref();
         let same = |guard: &Field| format!(" AND {} {SAME} ({})", guard.name, self.of_row("guard"));
         let guard = guard.map_or(String::new(), same);
-        format!("{columns} IN (SELECT {places} FROM {}){guard}", self.found)
+        format!("{}{guard}", self.located())
+    }
+
+    /// By IN a column compares as it declares, which may take one key for another (I11). A word that says otherwise
+    /// would lose the index where it stands among several columns: there the row itself is asked for as well.
+    fn located(&self) -> String {
+        let columns: Vec<&str> = self.plan.locator.iter().map(|field| field.name.as_str()).collect();
+        let places = numbered(&self.plan.locator, place).collect::<Vec<_>>().join(", ");
+        let numbers = self.plan.locator.iter().all(|field| field.affinity == Affinity::Integer);
+        let listed = format!("IN (SELECT {places} FROM {})", self.found);
+        match columns.as_slice() {
+            [number] if numbers => format!("{number} {listed}"),
+            [column] => format!("{column} {EXACTLY} {listed}"),
+            several if numbers => format!("({}) {listed}", several.join(", ")),
+            several => format!("({}) {listed} AND EXISTS ({})", several.join(", "), self.of_row("n")),
+        }
     }
 
     /// What `found` holds for the row that is being written. The row goes by its table's own name: an

@@ -47,6 +47,9 @@ async fn indexes_serve_every_statement_of_a_deletion() {
     let composite = guarded(&["board_id", "mls"], None);
     let columns =
         "id INTEGER UNIQUE, board_id INTEGER, mls TEXT, updated_at TEXT, PRIMARY KEY(board_id, mls)";
+    let by_mls = guarded(&["mls"], None);
+    let loose =
+        "id INTEGER UNIQUE, mls TEXT COLLATE NOCASE, updated_at TEXT, PRIMARY KEY(mls COLLATE BINARY)";
     let images = IMAGES.replace("listing_id ", "listing_id INTEGER ");
     for (schema, table, served) in [
         (
@@ -63,6 +66,19 @@ async fn indexes_serve_every_statement_of_a_deletion() {
             format!("CREATE TABLE listings({columns}) WITHOUT ROWID; {images}"),
             composite,
             "SEARCH main.listings USING PRIMARY KEY (board_id=? AND mls=?)",
+        ),
+        (
+            format!(
+                "CREATE TABLE listings({}) WITHOUT ROWID; {images}",
+                columns.replace("board_id, mls)", "mls)")
+            ),
+            by_mls.clone(),
+            "SEARCH main.listings USING PRIMARY KEY (mls=?)",
+        ),
+        (
+            format!("CREATE TABLE listings({loose}) WITHOUT ROWID; {images}"),
+            by_mls,
+            "SEARCH main.listings USING PRIMARY KEY (mls=?)",
         ),
     ] {
         let lines = explain(&schema, with_images(table)).await;

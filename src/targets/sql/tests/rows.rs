@@ -28,3 +28,23 @@ async fn tables_without_row_numbers_are_reached_by_all_columns_of_their_key() {
     assert_eq!(effects, [removed(1), Effect::Newer, removed(1), Effect::Absent]);
     assert_eq!(bench.lines("SELECT mls FROM listings").await, ["b"]);
 }
+
+/// The column takes both for one, and its index does not.
+#[tokio::test]
+async fn i11_a_table_without_row_numbers_that_ignores_case_loses_the_row_that_was_meant() {
+    let columns = "board_id INTEGER, mls TEXT COLLATE NOCASE, updated_at TEXT, gone TEXT";
+    let soft = |key: &[&str]| Table { deleted_at: Some("gone".to_owned()), ..table(key) };
+    for (primary, key) in [("mls", vec!["W1"]), ("board_id, mls", vec!["1", "W1"])] {
+        let names: Vec<&str> = primary.split(", ").collect();
+        for table in [table(&names), guarded(&names, None), soft(&names)] {
+            let schema = format!(
+                "CREATE TABLE listings({columns}, PRIMARY KEY({primary} COLLATE BINARY)) WITHOUT ROWID;
+                 INSERT INTO listings(board_id, mls) VALUES (1,'w1'), (1,'W1');"
+            );
+            let mut bench = Bench::new(&schema, table).await;
+            assert_eq!(bench.delete(&[&key]).await, [removed(1)], "{primary}");
+            let left = bench.lines("SELECT mls FROM listings WHERE gone IS NULL").await;
+            assert_eq!(left, ["w1"], "{primary}");
+        }
+    }
+}
