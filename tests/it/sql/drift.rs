@@ -45,7 +45,7 @@ use Then::{Absent, Fails, Goes, Refused, Stays, Waits};
 
 const NO_KEYS: &str = "ALTER TABLE images DROP CONSTRAINT images_listing_id_fkey; ALTER TABLE notes DROP CONSTRAINT notes_listing_id_fkey;";
 
-const DRIFTS: [Drift; 36] = [
+const DRIFTS: [Drift; 38] = [
     ("DROP TABLE listings CASCADE", Waits("no table \"listings\"")),
     ("ALTER TABLE listings RENAME TO houses", Waits("no table \"listings\"")),
     ("CREATE SCHEMA old; ALTER TABLE listings SET SCHEMA old", Waits("no table \"listings\"")),
@@ -76,6 +76,14 @@ const DRIFTS: [Drift; 36] = [
     (
         "ALTER TABLE listings RENAME TO stored; CREATE MATERIALIZED VIEW listings AS SELECT * FROM stored",
         Waits("materialized"),
+    ),
+    (
+        "ALTER TABLE images REPLICA IDENTITY NOTHING; CREATE PUBLICATION all_tables FOR ALL TABLES",
+        Waits("\"images\" because it does not have a replica identity"),
+    ),
+    (
+        "CREATE TABLE calls(); INSERT INTO calls DEFAULT VALUES; ALTER TABLE listings RENAME TO stored; CREATE VIEW listings AS SELECT s.* FROM stored s, calls",
+        Waits("cannot delete from view \"listings\""),
     ),
     ("ALTER TABLE visits ADD FOREIGN KEY (listing_id) REFERENCES listings", Refused("foreign_key")),
     (
@@ -198,6 +206,10 @@ async fn i6_an_entity_whose_table_does_not_fit_keeps_no_other_waiting_and_goes_o
     let effects = target.apply(&batch("7")).await.unwrap();
     assert!(matches!(&effects[0], Effect::Unfit(_)), "{effects:?}");
     assert_eq!(effects[1..], [Effect::Absent, Effect::Deactivated]);
-    bench.sql("DROP RULE r ON deals").await;
+    bench.sql("DROP RULE r ON deals; ALTER TABLE deals REPLICA IDENTITY NOTHING; CREATE PUBLICATION all_tables FOR ALL TABLES").await;
+    let effects = target.apply(&batch("7")).await.unwrap();
+    assert!(matches!(&effects[0], Effect::Unfit(said) if said.contains("replica identity")), "{effects:?}");
+    assert_eq!(effects[1..], [Effect::Absent, Effect::Deactivated]);
+    bench.sql("DROP PUBLICATION all_tables").await;
     assert_eq!(target.apply(&batch("7")).await.unwrap()[0], removed(1));
 }

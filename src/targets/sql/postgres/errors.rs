@@ -80,6 +80,10 @@ fn by_code(told: &Told<'_>) -> TargetError {
         "53100" => halted("the disk is full"),
         "58030" | "58P01" | "XX001" | "XX002" => halted("the server cannot read or write its files"),
         "53200" | "53300" | "53400" => unavailable("the server is at a limit of its own"),
+        // A table that publishes deletions and has no replica identity, a view that nothing can be deleted from: waiting
+        // mends neither.
+        "55000" if told.within => by_trigger(code),
+        "55000" => misconfigured(told),
         _ => match &code[..2] {
             "08" | "57" => unavailable("the connection was ended, or the server is not ready"),
             "22" | "23" | "44" => of_record(told),
@@ -87,16 +91,21 @@ fn by_code(told: &Told<'_>) -> TargetError {
                 "the server refuses the user, the password or the database (SQLSTATE {code})"
             )),
             // Messages of the parser and of the catalogue hold names alone.
-            "42" | "0A" | "3F" if !told.within => {
-                TargetError::Misconfigured(format!("{} (SQLSTATE {code})", told.message))
-            }
+            "42" | "0A" | "3F" if !told.within => misconfigured(told),
             "XX" | "53" | "55" | "58" | "F0" | "25" => unavailable("the database failed"),
-            _ => TargetError::Refused {
-                code: "trigger",
-                message: format!("a trigger of the database refused the deletion (SQLSTATE {code})"),
-            },
+            _ => by_trigger(code),
         },
     }
+}
+
+/// With the server's own message, which the caller knows to hold names alone.
+fn misconfigured(told: &Told<'_>) -> TargetError {
+    TargetError::Misconfigured(format!("{} (SQLSTATE {})", told.message, told.code))
+}
+
+fn by_trigger(code: &str) -> TargetError {
+    let message = format!("a trigger of the database refused the deletion (SQLSTATE {code})");
+    TargetError::Refused { code: "trigger", message }
 }
 
 /// What one record's values or constraints refuse.
@@ -140,7 +149,8 @@ mod tests {
         for code in ["53100", "58030", "XX001", "XX002"] {
             assert!(matches!(told(code, false), TargetError::Halted(_)), "{code}");
         }
-        for code in ["42P01", "42703", "42804", "42883", "42501", "0A000", "3F000", "28P01", "3D000"] {
+        for code in ["42P01", "42703", "42804", "42883", "42501", "0A000", "3F000", "28P01", "3D000", "55000"]
+        {
             assert!(matches!(told(code, false), TargetError::Misconfigured(_)), "{code}");
         }
         for (code, name) in [
@@ -152,6 +162,7 @@ mod tests {
             ("22P02", "value"),
             ("57014", TOO_SLOW),
             ("P0001", "trigger"),
+            ("55000", "trigger"),
         ] {
             let TargetError::Refused { code: told, message } = told(code, true) else { panic!("{code}") };
             assert_eq!(told, name);
@@ -161,7 +172,7 @@ mod tests {
 
     #[test]
     fn i10_what_a_function_raises_is_not_repeated() {
-        for code in ["P0001", "42P01", "0A000", "22000", "23503", "ZZ999"] {
+        for code in ["P0001", "42P01", "0A000", "22000", "23503", "55000", "ZZ999"] {
             assert!(!told(code, true).to_string().contains("Smith"), "{code}");
         }
         let refused = told("23503", false).to_string();
