@@ -5,6 +5,7 @@ mod bench;
 mod checks;
 mod drift;
 mod family;
+mod guards;
 mod lies;
 mod mariadb;
 mod model;

@@ -171,6 +171,8 @@ pub struct Typed {
     pub equals: String,
     /// The words that it may hold, where it lists them.
     pub labels: Vec<String>,
+    /// Digits of a second's fraction that it keeps, where it is a moment: a finer one is rounded.
+    pub digits: Option<u32>,
     /// Its own equality takes different texts for one: the table cannot hold both. Statements compare bytes
     /// beside it.
     pub folds: bool,

@@ -7,6 +7,14 @@
 
 use crate::domain::{Timestamp, timestamp::TimeFormat};
 
+/// How a table writes times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notation {
+    pub format: TimeFormat,
+    /// Digits of a second that the guard has room for, where the database rounds a time to them.
+    pub digits: Option<u32>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// As old as the deletion, older, or without a time: it goes.
@@ -17,14 +25,26 @@ pub enum Verdict {
 }
 
 #[must_use]
-pub fn judge(guard: Option<&str>, format: TimeFormat, at: Timestamp) -> Verdict {
+pub fn judge(guard: Option<&str>, notation: Notation, at: Timestamp) -> Verdict {
     let Some(text) = guard else { return Verdict::Goes };
-    match read(text, format) {
+    match read(text, notation.format) {
         None => Verdict::Unreadable,
-        Some(time) if time > at => Verdict::Stays,
+        Some(time) if time > latest(notation, at) => Verdict::Stays,
         Some(_) => Verdict::Goes,
     }
 }
+
+/// The latest that a row may tell which was changed at `at` and no later: a column that rounds may tell the end of the
+/// unit in which that was. Whether it rounds or cuts is for its writer to say, and nothing that we can see.
+fn latest(notation: Notation, at: Timestamp) -> Timestamp {
+    let Notation { format: TimeFormat::Iso8601, digits: Some(digits) } = notation else { return at };
+    let unit = 10_i64.pow(MICROS_DIGITS.saturating_sub(digits));
+    let beyond = at.micros().rem_euclid(unit);
+    if beyond == 0 { at } else { Timestamp::from_micros(at.micros().saturating_add(unit - beyond)) }
+}
+
+/// Digits of a second that a [`Timestamp`] has.
+const MICROS_DIGITS: u32 = 6;
 
 /// Columns of floating type write whole seconds as `1732051527.0` and finer ones as `1732051527.869`.
 fn read(text: &str, format: TimeFormat) -> Option<Timestamp> {
@@ -48,11 +68,11 @@ fn read(text: &str, format: TimeFormat) -> Option<Timestamp> {
     Some(Timestamp::from_micros(start.micros().checked_add(part)?))
 }
 
-/// The time as a column of this format holds it; `None` for a time that no calendar shows.
+/// The time as a column of this notation holds it; `None` for a time that no calendar shows.
 #[must_use]
-pub fn write(at: Timestamp, format: TimeFormat) -> Option<super::key::Arg> {
+pub fn write(at: Timestamp, notation: Notation) -> Option<super::key::Arg> {
     use super::key::Arg;
-    Some(match format {
+    Some(match notation.format {
         TimeFormat::Iso8601 => Arg::Text(at.to_datetime().map(|_| at.to_string())?),
         TimeFormat::UnixSeconds => Arg::Integer(at.seconds()),
         TimeFormat::UnixMillis => Arg::Integer(at.millis()),
@@ -62,6 +82,10 @@ pub fn write(at: Timestamp, format: TimeFormat) -> Option<super::key::Arg> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judge(text: Option<&str>, format: TimeFormat, at: Timestamp) -> Verdict {
+        super::judge(text, Notation { format, digits: None }, at)
+    }
 
     #[test]
     fn i3_equal_goes_newer_stays_by_the_microsecond() {
@@ -81,6 +105,33 @@ mod tests {
             assert_eq!(judge(Some(text), format, at), verdict, "{text}");
         }
         assert_eq!(judge(None, TimeFormat::Iso8601, at), Verdict::Goes);
+    }
+
+    #[test]
+    fn i3_what_a_column_may_have_rounded_up_counts_as_equal_and_nothing_beyond_that() {
+        let (fine, whole) =
+            (Timestamp::from_micros(1_732_051_527_869_001), Timestamp::from_seconds(1_732_051_527));
+        for (digits, at, equal, newer) in [
+            (Some(0), fine, "21:25:28", "21:25:28.000001"),
+            (Some(3), fine, "21:25:27.870", "21:25:27.871"),
+            (Some(6), fine, "21:25:27.869001", "21:25:27.869002"),
+            (None, fine, "21:25:27.869001", "21:25:27.869002"),
+            (Some(0), whole, "21:25:27", "21:25:28"),
+            (Some(9), whole, "21:25:27", "21:25:27.000001"),
+        ] {
+            let notation = Notation { format: TimeFormat::Iso8601, digits };
+            for (time, verdict) in [(equal, Verdict::Goes), (newer, Verdict::Stays)] {
+                let text = format!("2024-11-19 {time}");
+                assert_eq!(super::judge(Some(&text), notation, at), verdict, "{digits:?} {text}");
+            }
+        }
+        let endless = Notation { format: TimeFormat::Iso8601, digits: Some(0) };
+        for at in [i64::MIN, i64::MAX] {
+            let verdict = super::judge(Some("2024-11-19"), endless, Timestamp::from_micros(at));
+            assert_eq!(verdict == Verdict::Stays, at == i64::MIN);
+        }
+        let numbers = Notation { format: TimeFormat::UnixSeconds, digits: Some(0) };
+        assert_eq!(super::judge(Some("1732051528"), numbers, fine), Verdict::Stays);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::catalogue::{Affinity, Catalogue, FkAction, ForeignKey, Relation, RelationKind, Typed};
 use super::coverage;
+use super::guard::Notation;
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
 
@@ -27,8 +28,7 @@ pub struct Plan {
     /// Columns of the table that children refer to, unless it is the locator.
     pub references: Vec<Field>,
     pub guard: Option<Field>,
-    /// How the table writes times.
-    pub format: TimeFormat,
+    pub format: Notation,
     pub deleted_at: Option<Field>,
     pub deactivate: Vec<(Field, Value)>,
     pub children: Vec<Node>,
@@ -131,6 +131,8 @@ impl Plan {
         let deactivate = table.deactivate.iter();
         let deactivate = deactivate.map(|(name, value)| Ok((field(relation, name)?, value.clone())));
         let guard = table.guard.as_ref();
+        let format = guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601);
+        let guard = guard.map(|guard| field(relation, &guard.column)).transpose()?;
         let rows_go = table.deleted_at.is_none();
         let locator = locator(catalogue, relation, &key);
         let mut references = Vec::new();
@@ -150,8 +152,8 @@ impl Plan {
             table: relation.sql.clone(),
             row: (catalogue.ways.quote)(&relation.name),
             locator,
-            guard: guard.map(|guard| field(relation, &guard.column)).transpose()?,
-            format: guard.and_then(|guard| guard.format).unwrap_or(TimeFormat::Iso8601),
+            format: Notation { format, digits: guard.as_ref().and_then(|guard| guard.typed.digits) },
+            guard,
             deleted_at: table.deleted_at.as_ref().map(|name| field(relation, name)).transpose()?,
             deactivate: deactivate.collect::<Result<_, String>>()?,
             children: nodes(catalogue, relation, &table.children, rows_go, &mut Vec::new())?,

@@ -18,6 +18,8 @@ pub fn column(row: &MySqlRow) -> Result<Column, Error> {
     let extra = extra.to_ascii_lowercase();
     let (affinity, typed) =
         typed(&declared, &kind, (&text(row, 6)?, &text(row, 7)?), row.try_get::<i64, _>(8)?);
+    let digits = u32::try_from(row.try_get::<i64, _>(9)?).ok().filter(|_| MOMENTS.contains(&kind.as_str()));
+    let typed = Typed { digits, ..typed };
     // "VIRTUAL GENERATED", but "DEFAULT_GENERATED" only computes what is not given.
     let generated =
         extra.contains(" generated") || extra.starts_with("generated") || extra.contains("stored");
@@ -64,6 +66,8 @@ fn typed(declared: &str, kind: &str, (charset, collation): (&str, &str), scale: 
     }
 }
 
+/// Types of moments. To a date too, a server that rounds brings the last half second of the day before.
+const MOMENTS: [&str; 3] = ["datetime", "timestamp", "date"];
 /// A type of moments, which does not take the notation of other columns.
 pub const TIME: &str = "DATETIME(6)";
 

@@ -9,9 +9,9 @@ use super::{Column, Relation, Typed, quoted, rows};
 use crate::targets::sql::catalogue::Affinity;
 
 const COLUMNS: &str = "WITH RECURSIVE of AS (
-      SELECT DISTINCT atttypid AS own, atttypid AS base, false AS not_null FROM pg_catalog.pg_attribute
+      SELECT DISTINCT atttypid AS own, atttypid AS base, -1 AS modifier, false AS not_null FROM pg_catalog.pg_attribute
       WHERE attrelid = ANY ($1::pg_catalog.oid[]) AND attnum > 0 AND NOT attisdropped
-      UNION ALL SELECT o.own, y.typbasetype, o.not_null OR y.typnotnull FROM of o
+      UNION ALL SELECT o.own, y.typbasetype, greatest(o.modifier, y.typtypmod), o.not_null OR y.typnotnull FROM of o
       JOIN pg_catalog.pg_type y ON y.oid = o.base WHERE y.typtype = 'd')
     SELECT a.attrelid::pg_catalog.int8, a.attname::pg_catalog.text,
       pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull OR o.not_null, a.attgenerated <> '',
@@ -21,7 +21,7 @@ const COLUMNS: &str = "WITH RECURSIVE of AS (
       (SELECT n.nspname FROM pg_catalog.pg_operator e JOIN pg_catalog.pg_namespace n ON n.oid = e.oprnamespace
         WHERE e.oprname = '=' AND e.oprleft = b.oid AND e.oprright = b.oid LIMIT 1)::pg_catalog.text,
       ARRAY(SELECT e.enumlabel::pg_catalog.text FROM pg_catalog.pg_enum e WHERE e.enumtypid = b.oid
-        ORDER BY e.enumsortorder)
+        ORDER BY e.enumsortorder), greatest(a.atttypmod, o.modifier)::pg_catalog.int8
     FROM pg_catalog.pg_attribute a
     JOIN of o ON o.own = a.atttypid JOIN pg_catalog.pg_type b ON b.oid = o.base AND b.typtype <> 'd'
     JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
@@ -78,5 +78,9 @@ fn typed(row: &PgRow) -> Result<(Affinity, Typed), Error> {
     let operators: Option<String> = row.try_get(11)?;
     let operators = operators.unwrap_or_else(|| "pg_catalog".to_owned());
     let equals = format!("OPERATOR({}.=)", quoted(&operators));
-    Ok((affinity, Typed { own, declared: text(2)?, cast, equals, labels: row.try_get(12)?, folds: false }))
+    let (declared, labels) = (text(2)?, row.try_get(12)?);
+    // A moment's modifier is the number of digits that were asked for.
+    let moment = system && ["timestamp", "timestamptz"].contains(&base.as_str());
+    let digits = u32::try_from(row.try_get::<i64, _>(13)?).ok().filter(|_| moment);
+    Ok((affinity, Typed { own, declared, cast, equals, labels, digits, folds: false }))
 }
