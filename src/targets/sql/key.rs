@@ -70,7 +70,7 @@ mod tests {
 
     fn bind(part: &str, affinity: Affinity) -> Option<Arg> {
         let typed = Typed { labels: vec!["sale".to_owned()], ..Typed::default() };
-        super::bind(part, &Field { name: String::new(), affinity, typed })
+        super::bind(part, &Field { name: String::new(), affinity, typed, not_null: true })
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Affinity, Catalogue, FkAction, ForeignKey, Relation, RelationKind, Typed};
+use super::catalogue::{Affinity, Catalogue, Column, FkAction, ForeignKey, Relation, RelationKind, Typed};
 use super::coverage;
 use super::guard::Notation;
 use crate::config::target::{Child, OnDelete, Table, Value};
@@ -41,6 +41,8 @@ pub struct Field {
     pub name: String,
     pub affinity: Affinity,
     pub typed: Typed,
+    /// Every row has a value here.
+    pub not_null: bool,
 }
 
 /// A table whose rows belong to rows above it.
@@ -138,7 +140,8 @@ impl Plan {
         let mut references = Vec::new();
         for child in &table.children {
             let field = above(relation, &child.references)?;
-            if !references.contains(&field) && locator != [field.clone()] {
+            let is_locator = matches!(locator.as_slice(), [only] if only.name == field.name);
+            if !references.contains(&field) && !is_locator {
                 references.push(field);
             }
         }
@@ -172,7 +175,8 @@ fn relation<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Relation, St
 fn field(relation: &Relation, name: &str) -> Result<Field, String> {
     let column =
         relation.column(name).ok_or_else(|| format!("table {:?} has no column {name:?}", relation.name))?;
-    Ok(Field { name: column.sql.clone(), affinity: column.affinity, typed: column.typed.clone() })
+    let Column { sql, affinity, typed, not_null, .. } = column;
+    Ok(Field { name: sql.clone(), affinity: *affinity, typed: typed.clone(), not_null: *not_null })
 }
 
 /// A column that children refer to. Where it names several rows, the children of one would go with another.
@@ -193,7 +197,7 @@ fn locator(catalogue: &Catalogue, relation: &Relation, key: &[Field]) -> Vec<Fie
     match &relation.row_id {
         Some(name) if relation.kind == RelationKind::Table => {
             let name = (catalogue.ways.quote)(name);
-            vec![Field { name, affinity: Affinity::Integer, typed: Typed::default() }]
+            vec![Field { name, affinity: Affinity::Integer, typed: Typed::default(), not_null: true }]
         }
         _ => key.iter().rev().cloned().collect(),
     }

@@ -226,13 +226,14 @@ impl Writer<'_> {
         format!("SELECT JSON_ARRAY(b.n - 1, {what}) FROM {}{}", self.rows(), self.living()).into()
     }
 
-    /// The rows that go, for the table's own statement: by a number that children refer to if there is one, which is
-    /// as a rule the shortest way to a row, or by the key. With the time to write if it is `timed`.
+    /// The rows that go, for the table's own statement: by a number that children refer to if every row has one, which
+    /// is as a rule the shortest way to a row, or by the key. With the time to write if it is `timed`.
     ///
     /// The guard still is what was judged (I3). The row was locked since; that nothing of ours changed it is seen here.
     fn going(&self, timed: bool) -> (String, Takes) {
         let plan = self.plan;
-        let number = |field: &Field| matches!(field.affinity, Affinity::Integer | Affinity::Decimal);
+        let number =
+            |field: &Field| field.not_null && matches!(field.affinity, Affinity::Integer | Affinity::Decimal);
         let reference = self.references.iter().position(number);
         let (mut columns, on, after, takes) = match reference {
             Some(place) => {
