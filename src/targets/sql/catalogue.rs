@@ -46,6 +46,12 @@ impl Affinity {
         }
     }
 
+    /// Whether rows that refer to one value are told from those that refer to another: what is rounded is not.
+    #[must_use]
+    pub fn links(self) -> bool {
+        self != Self::Real
+    }
+
     /// Whether a key can be found exactly as it came.
     #[must_use]
     pub fn exact(self) -> bool {

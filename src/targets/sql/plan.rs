@@ -256,12 +256,7 @@ fn node(
     let relation = relation(catalogue, &child.table)?;
     let here = field(relation, &child.column)?;
     let above = above(parent, &child.references)?;
-    if !here.affinity.agrees(above.affinity) {
-        return Err(format!(
-            "{:?}.{} and {:?}.{} keep equal values differently: give both the same type",
-            relation.name, here.name, parent.name, above.name
-        ));
-    }
+    tell_apart(catalogue.ways.exact_types, (relation, &here), (parent, &above))?;
     let links = |key: &&ForeignKey| {
         key.parent.eq_ignore_ascii_case(&parent.name) && key.links(&child.column, &child.references)
     };
@@ -288,4 +283,28 @@ fn node(
         vouched: rows_go && keys.iter().any(|key| key.enforced),
         children: nodes(catalogue, relation, &child.children, fate == Fate::Delete, path)?,
     })
+}
+
+/// A child's column and the one that it refers to must tell the rows that refer to one value from all others.
+fn tell_apart(
+    exact_types: &str,
+    child: (&Relation, &Field),
+    parent: (&Relation, &Field),
+) -> Result<(), String> {
+    for (relation, field) in [child, parent] {
+        if !field.affinity.links() {
+            return Err(format!(
+                "{:?}.{} has no exact type, so children would be missed, or taken wrongly: declare it {exact_types}",
+                relation.name, field.name
+            ));
+        }
+    }
+    let ((relation, here), (parent, above)) = (child, parent);
+    if here.affinity.agrees(above.affinity) {
+        return Ok(());
+    }
+    Err(format!(
+        "{:?}.{} and {:?}.{} keep equal values differently: give both the same type",
+        relation.name, here.name, parent.name, above.name
+    ))
 }

@@ -3,7 +3,7 @@
 use expunged::config::target::OnDelete::{Delete, Keep, Nullify};
 use expunged::config::target::{Child, Table};
 use expunged::domain::{Action, Entity};
-use expunged::targets::{Effect, Removal, Target as _, TargetError};
+use expunged::targets::{Effect, Removal, Severity, Target as _, TargetError};
 
 use super::bench::{
     Bench, Database, NOW, child, code, delete, guarded, removal, removed, table, with_children,
@@ -17,6 +17,7 @@ super::on_every_database!(
     a_soft_deletion_takes_the_children_that_are_configured_to_go,
     i11_children_are_matched_byte_for_byte,
     children_of_a_column_that_names_several_rows_are_refused,
+    i11_children_of_a_column_that_rounds_are_refused_by_name,
     constraints_refuse_by_name_and_leave_everything,
 );
 
@@ -124,6 +125,33 @@ async fn children_of_a_column_that_names_several_rows_are_refused(database: Data
     let rooms = Child { references: "mls".to_owned(), ..child("rooms", "mls", Delete) };
     let bench = Bench::new(database, schema, with_children(vec![rooms])).await;
     assert_eq!(code(&bench.delete(&[&["1:a"]]).await[0]), "schema");
+}
+
+async fn i11_children_of_a_column_that_rounds_are_refused_by_name(database: Database) {
+    for (above, here, place) in [
+        ("{real}", "{real}", ".children[0].column"),
+        ("{real}", "BIGINT", ".children[0].references"),
+        ("BIGINT", "{real}", ".children[0].column"),
+    ] {
+        let schema = format!(
+            "CREATE TABLE listings(id INTEGER PRIMARY KEY, number {above} UNIQUE);
+             CREATE TABLE rooms(id INTEGER PRIMARY KEY, number {here});
+             INSERT INTO listings VALUES (1,9007199254740992), (2,9007199254740994);
+             INSERT INTO rooms VALUES (10,9007199254740993);"
+        );
+        let rooms = Child { references: "number".to_owned(), ..child("rooms", "number", Delete) };
+        let bench = Bench::new(database, &schema, with_children(vec![rooms])).await;
+        for effect in bench.delete(&[&["1"], &["2"]]).await {
+            let refused = matches!(&effect, Effect::Unfit(said) if said.contains("no exact type"));
+            assert!(refused, "{above} {here}: {effect:?}");
+        }
+        assert_eq!(bench.lines("SELECT count(*) FROM rooms, listings").await, ["2"]);
+        let found = bench.check().await;
+        let fault = found
+            .iter()
+            .find(|finding| finding.place.ends_with(place) && finding.severity == Severity::Fault);
+        assert!(fault.is_some_and(|fault| fault.what.contains("does not tell rows apart")), "{found:#?}");
+    }
 }
 
 async fn constraints_refuse_by_name_and_leave_everything(database: Database) {

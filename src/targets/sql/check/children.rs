@@ -2,7 +2,7 @@
 
 use super::{Report, remarks, triggers};
 use crate::config::target::{Child, OnDelete};
-use crate::targets::sql::catalogue::{Catalogue, FkAction, ForeignKey, Relation};
+use crate::targets::sql::catalogue::{Catalogue, Column, FkAction, ForeignKey, Relation};
 
 /// `rows_go`: whether rows of `parent` are deleted, and not only marked or kept.
 pub fn check(
@@ -41,7 +41,9 @@ fn tells(child: &Child, relation: &Relation, key: &ForeignKey) -> bool {
 fn link(report: &mut Report, place: &str, parent: &Relation, relation: &Relation, child: &Child) {
     let above = report.column(&format!("{place}.references"), parent, &child.references);
     let Some(here) = report.column(&format!("{place}.column"), relation, &child.column) else { return };
+    told_apart(report, &format!("{place}.column"), here);
     if let Some(above) = above {
+        told_apart(report, &format!("{place}.references"), above);
         if !here.affinity.agrees(above.affinity) {
             report.fault(
                 &format!("{place}.column"),
@@ -76,6 +78,21 @@ fn link(report: &mut Report, place: &str, parent: &Relation, relation: &Relation
     }
     if child.on_delete == OnDelete::Nullify {
         report.written(&format!("{place}.column"), relation, &child.column, true);
+    }
+}
+
+/// Rows that refer to one value of the column must be told from those that refer to another.
+fn told_apart(report: &mut Report, place: &str, column: &Column) {
+    if !column.affinity.links() {
+        let mend = format!("declare the column {}", report.ways.exact_types);
+        report.fault(
+            place,
+            format!(
+                "column {:?} of type {:?} does not tell rows apart exactly: children would be missed, or taken wrongly",
+                column.name, column.declared
+            ),
+            mend,
+        );
     }
 }
 
