@@ -26,6 +26,8 @@ pub enum Affinity {
     Padded,
     /// One of the words that the type lists.
     Label,
+    /// A type whose values no statement of ours can say: nothing is found by it.
+    Opaque,
 }
 
 impl Affinity {
@@ -43,19 +45,20 @@ impl Affinity {
             Self::Uuid => 3,
             Self::Padded => 4,
             Self::Label => 5,
+            Self::Opaque => 6,
         }
     }
 
-    /// Whether rows that refer to one value are told from those that refer to another: what is rounded is not.
+    /// Whether rows that refer to one value are found, and told from those that refer to another: what is rounded is not.
     #[must_use]
     pub fn links(self) -> bool {
-        self != Self::Real
+        !matches!(self, Self::Real | Self::Opaque)
     }
 
     /// Whether a key can be found exactly as it came.
     #[must_use]
     pub fn exact(self) -> bool {
-        !matches!(self, Self::Real | Self::Blob)
+        !matches!(self, Self::Real | Self::Blob | Self::Opaque)
     }
 }
 

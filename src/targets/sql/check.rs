@@ -190,7 +190,7 @@ fn alternates(
         let place = format!("{place}.{name}");
         for column in columns {
             let Some(column) = report.column(&place, relation, column) else { continue };
-            if matches!(column.affinity, Affinity::Real | Affinity::Blob) {
+            if !column.affinity.exact() {
                 report.fault(
                     &place,
                     format!("column {:?} has no exact type: nothing is ever found by it", column.name),

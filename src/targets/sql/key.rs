@@ -30,7 +30,7 @@ pub fn bind(part: &str, column: &Field) -> Option<Arg> {
         Affinity::Numeric => {
             integer(part).or_else(|| (!looks_numeric(part)).then(|| Arg::Text(part.to_owned())))
         }
-        Affinity::Real | Affinity::Blob => None,
+        Affinity::Real | Affinity::Blob | Affinity::Opaque => None,
     }
 }
 

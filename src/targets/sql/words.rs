@@ -33,7 +33,7 @@ pub fn column_type(affinity: Affinity) -> &'static str {
         Affinity::Text | Affinity::Uuid | Affinity::Padded | Affinity::Label => "TEXT",
         Affinity::Numeric | Affinity::Decimal => "NUMERIC",
         Affinity::Real => "REAL",
-        Affinity::Blob => "",
+        Affinity::Blob | Affinity::Opaque => "",
     }
 }
 

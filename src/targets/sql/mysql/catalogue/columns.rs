@@ -9,6 +9,8 @@ use crate::targets::sql::catalogue::{Affinity, Column, SELF_CHANGING, Typed};
 
 /// Characters of a key's part at most, which has at most 512 bytes.
 const TEXT: &str = "VARCHAR(512)";
+/// Two digits for each byte of an index, which has at most 3072 of them.
+const BYTES: &str = "VARCHAR(6144)";
 /// As many digits as a number may have.
 const NUMBER: &str = "DECIMAL(65,0)";
 
@@ -61,8 +63,9 @@ fn typed(declared: &str, kind: &str, (charset, collation): (&str, &str), scale: 
             (affinity, Typed { labels: labels(declared), ..typed })
         }
         "float" | "double" | "decimal" => made(Affinity::Real, "", ""),
-        "datetime" | "timestamp" => made(Affinity::Blob, TIME, ""),
-        _ => made(Affinity::Blob, "", ""),
+        "binary" | "varbinary" => made(Affinity::Blob, BYTES, BYTES),
+        "datetime" | "timestamp" => made(Affinity::Opaque, TIME, ""),
+        _ => made(Affinity::Opaque, "", ""),
     }
 }
 

@@ -103,7 +103,7 @@ fn argument(columns: &[String]) -> String {
 /// type, and a letter that the charset does not have becomes a question mark.
 fn changes(field: &Field) -> bool {
     match field.affinity {
-        Affinity::Integer => false,
+        Affinity::Integer | Affinity::Blob => false,
         Affinity::Decimal => field.typed.own != field.typed.cast,
         _ => !field.typed.own.contains(UTF8MB4),
     }
@@ -126,6 +126,7 @@ fn is(field: &Field, column: &str, (k, x): (&str, &str)) -> String {
     match field.affinity {
         Affinity::Integer | Affinity::Decimal if came == k => format!("{column} = b.{k}"),
         Affinity::Integer | Affinity::Decimal => format!("{column} = b.{k} AND {column} = b.{x}"),
+        Affinity::Blob => format!("{column} = UNHEX(b.{k})"),
         _ => format!("{column} = b.{k} AND {} = CAST(b.{came} AS BINARY)", bytes(column)),
     }
 }
@@ -193,6 +194,8 @@ impl Writer<'_> {
         let references = self.references.iter().map(|field| match field.affinity {
             // Without the zeroes that a column may show.
             Affinity::Integer | Affinity::Decimal => format!("CAST(p.{} + 0 AS CHAR)", field.name),
+            // Bytes need be no text.
+            Affinity::Blob => format!("HEX(p.{})", field.name),
             _ => format!("CAST(p.{} AS CHAR)", field.name),
         });
         let references = references.collect::<Vec<_>>().join(", ");
