@@ -13,12 +13,16 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use subtle::ConstantTimeEq as _;
+
 use crate::config::Secret;
 use crate::domain::Timestamp;
 
 /// How long a subscription may be in the making, for a command that died meanwhile: a minute for the upstream's answer
-/// and one for its handshake. All that time anybody could offer us a secret.
+/// and one for its handshake.
 pub const PENDING: Duration = Duration::from_mins(2);
+/// The parameter of the subscribed address that holds the word which the handshake has to say.
+pub const HANDSHAKE_WORD: &str = "handshake";
 /// Bytes of a secret in a header: known ones have 64.
 pub const SECRET_BYTES_MAX: usize = 1_024;
 /// Fewer could be tried out.
@@ -70,29 +74,36 @@ impl Vault {
         Self { folder: journal.with_extension("subscriptions") }
     }
 
-    /// Opens the door for a handshake of this event until `until`.
+    /// Opens the door for a handshake of this event, for [`PENDING`] from `now`. Whoever makes it has to say `word`,
+    /// which nobody knows but the upstream that is told of it: anybody else could offer us a secret of his own.
     ///
     /// # Errors
     /// There is a secret already, or somebody else is subscribing.
-    pub fn expect(&self, source: &str, event: &str, now: Timestamp) -> Result<(), VaultError> {
+    pub fn expect(&self, source: &str, event: &str, word: &str, now: Timestamp) -> Result<(), VaultError> {
         let (secret, pending) = (self.file(source, event, "secret")?, self.file(source, event, "pending")?);
         if secret.exists() {
             return Err(VaultError::Kept { source_name: source.to_owned(), event: event.to_owned() });
         }
-        if self.is_expected(source, event, now) {
+        if self.awaited(source, event, now).is_some() {
             return Err(VaultError::Pending { source_name: source.to_owned(), event: event.to_owned() });
         }
         self.make_folder(source)?;
         remove(&pending)?;
-        self.write_new(&pending, now.plus(PENDING).micros().to_string().as_bytes())
+        self.write_new(&pending, format!("{} {word}", now.plus(PENDING).micros()).as_bytes())
     }
 
-    /// Whether a handshake of this event is awaited.
+    /// Whether a handshake of this event that says this word is awaited.
     #[must_use]
-    pub fn is_expected(&self, source: &str, event: &str, now: Timestamp) -> bool {
-        let Ok(file) = self.file(source, event, "pending") else { return false };
-        let until = read(&file).ok().and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
-        until.is_some_and(|until| now < Timestamp::from_micros(until))
+    pub fn expects(&self, source: &str, event: &str, word: &str, now: Timestamp) -> bool {
+        let awaited = self.awaited(source, event, now);
+        awaited.is_some_and(|awaited| bool::from(awaited.as_bytes().ct_eq(word.as_bytes())))
+    }
+
+    /// The word of the handshake that is awaited.
+    fn awaited(&self, source: &str, event: &str, now: Timestamp) -> Option<String> {
+        let text = String::from_utf8(read(&self.file(source, event, "pending").ok()?).ok()?).ok()?;
+        let (until, word) = text.split_once(' ')?;
+        (now < Timestamp::from_micros(until.parse().ok()?)).then(|| word.to_owned())
     }
 
     /// Shuts the door that [`Vault::expect`] opened.
@@ -103,7 +114,7 @@ impl Vault {
         remove(&self.file(source, event, "pending")?)
     }
 
-    /// Keeps an offered secret, if one is expected and none is kept.
+    /// Keeps an offered secret, if one is expected with this word and none is kept.
     ///
     /// # Errors
     /// It is no secret, or could not be put on disk: then the upstream must not hear that we have it.
@@ -111,10 +122,11 @@ impl Vault {
         &self,
         source: &str,
         event: &str,
+        word: &str,
         secret: &Secret,
         now: Timestamp,
     ) -> Result<Offer, VaultError> {
-        if !self.is_expected(source, event, now) {
+        if !self.expects(source, event, word, now) {
             return Ok(Offer::Refused);
         }
         let bytes = secret.expose().len();

@@ -6,19 +6,24 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use url::Url;
 
+use super::token::random;
 use super::{Context, print};
 use crate::config::Config;
 use crate::config::source::{Source, Subscriptions};
 use crate::sources::feed::FeedError;
 use crate::sources::subscriptions::{Registrar, Subscription, SubscriptionError};
 use crate::store::sqlite::expect_journal;
-use crate::vault::Vault;
+use crate::vault::{HANDSHAKE_WORD, Vault};
 
-/// The longest wait for a handshake: while one is awaited, anybody could offer a secret.
+/// The longest wait for a handshake: while one is awaited, the door stands open for whoever knows its word.
 const WAIT_MAX_SECONDS: u64 = 60;
+/// Too many to be tried out in that time.
+const WORD_BYTES: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What to do.
@@ -106,7 +111,8 @@ impl<'c> Asked<'c> {
     /// Those of one event, at one URL or any.
     async fn existing(&self, event: &str, url: Option<&str>) -> Result<Vec<Subscription>, SubscriptionError> {
         let mut all = self.registrar.list().await?;
-        all.retain(|one| one.event == event && url.is_none_or(|url| one.target == url));
+        let same = |one: &Subscription| url.is_none_or(|url| without_word(&one.target) == without_word(url));
+        all.retain(|one| one.event == event && same(one));
         Ok(all)
     }
 }
@@ -114,8 +120,9 @@ impl<'c> Asked<'c> {
 impl Subscribe {
     async fn run(&self, context: &Context) -> anyhow::Result<ExitCode> {
         let asked = Asked::find(context, &self.source, &self.event)?;
-        let url = self.target(&context.config)?;
-        asked.vault.expect(&self.source, &self.event, context.clock.now())?;
+        let word = hex::encode(random::<WORD_BYTES>()?);
+        let url = with_word(&self.target(&context.config)?, &word)?;
+        asked.vault.expect(&self.source, &self.event, &word, context.clock.now())?;
         let result = self.ask(&asked, &url).await;
         asked.vault.stop_expecting(&self.source, &self.event)?;
         let id = result?;
@@ -186,6 +193,25 @@ impl Subscribe {
             Err(_) => Ok(false),
         }
     }
+}
+
+/// The address that is subscribed, with the word that its handshake has to say.
+fn with_word(url: &str, word: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse(url).with_context(|| format!("{url} is no absolute URL"))?;
+    url.query_pairs_mut().append_pair(HANDSHAKE_WORD, word);
+    Ok(url.into())
+}
+
+/// The same address as a person writes it.
+fn without_word(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
+    let pairs = parsed.query_pairs().filter(|(name, _)| name != HANDSHAKE_WORD);
+    let pairs: Vec<(String, String)> = pairs.map(|(name, value)| (name.into(), value.into())).collect();
+    parsed.set_query(None);
+    if !pairs.is_empty() {
+        parsed.query_pairs_mut().extend_pairs(pairs);
+    }
+    parsed.into()
 }
 
 impl Unsubscribe {

@@ -84,9 +84,14 @@ impl Token {
 }
 
 fn token() -> anyhow::Result<String> {
-    let mut bytes = [0; TOKEN_BYTES];
+    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<TOKEN_BYTES>()?)))
+}
+
+/// Bytes that nobody guesses.
+pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow::anyhow!("there is no randomness to be had"))?;
-    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(bytes)
 }
 
 /// Nothing is written unless the whole of it is a valid configuration.

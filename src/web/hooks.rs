@@ -127,7 +127,7 @@ impl Hooks {
         let now = self.clock.now();
         let offered = source.keys.offered(&head.headers, &body);
         if let (Some(event), Some((header, secret))) = (event, &offered)
-            && source.keys.take(event, secret, now).map_err(Turned::Offer)?
+            && source.keys.take(event, head.uri.query(), secret, now).map_err(Turned::Offer)?
         {
             tracing::info!(source = name, event, "a secret was offered for the subscription, and is kept");
             return Ok(Receipt::Handshake(header.clone(), secret.clone()));

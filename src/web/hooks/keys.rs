@@ -12,7 +12,7 @@ use crate::config::Secret;
 use crate::config::source::{Auth, Source};
 use crate::domain::Timestamp;
 use crate::sources::signature::{AuthFault, Refused, Request, Verified, Verifier};
-use crate::vault::{Offer, Vault, VaultError, Version};
+use crate::vault::{HANDSHAKE_WORD, Offer, Vault, VaultError, Version};
 
 /// File systems count time in ticks of a few milliseconds: what changed within this time may change again without
 /// looking any different.
@@ -66,19 +66,21 @@ impl Keys {
         Some((name.clone(), value))
     }
 
-    /// Keeps an offered secret; `false` if none is wanted, or another one is there.
+    /// Keeps a secret that is offered at an address with this query; `false` if none is wanted there, or another one
+    /// is kept.
     pub(super) fn take(
         &self,
         event: &str,
+        query: Option<&str>,
         offered: &HeaderValue,
         now: Timestamp,
     ) -> Result<bool, VaultError> {
-        let Some((_, vault)) = &self.offers else { return Ok(false) };
+        let (Some((_, vault)), Some(word)) = (&self.offers, query.and_then(word)) else { return Ok(false) };
         let secret = Secret::new(offered.as_bytes());
-        if !vault.is_expected(&self.source, event, now) || self.with(vec![secret.clone()]).is_err() {
+        if !vault.expects(&self.source, event, &word, now) || self.with(vec![secret.clone()]).is_err() {
             return Ok(false);
         }
-        let offer = vault.offer(&self.source, event, &secret, now)?;
+        let offer = vault.offer(&self.source, event, &word, &secret, now)?;
         if offer == Offer::Refused {
             tracing::warn!(
                 source = self.source,
@@ -121,4 +123,10 @@ impl Keys {
         }
         Verifier::new(&Auth { scheme: self.auth.scheme.clone(), secrets })
     }
+}
+
+/// The word of a subscription in the address that it was made for.
+fn word(query: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find_map(|(name, word)| (name == HANDSHAKE_WORD).then(|| word.into_owned()))
 }

@@ -78,7 +78,11 @@ fn hook(to: &Addresses, event: &str) -> String {
 
 /// Offers a secret as the handshake does; the status, and what the answer repeats.
 async fn offer(to: &Addresses, event: &str, secret: &str) -> (u16, Option<String>) {
-    let request = plain_client().unwrap().post(hook(to, event)).header("x-hook-secret", secret);
+    offer_at(&hook(to, event), secret).await
+}
+
+async fn offer_at(url: &str, secret: &str) -> (u16, Option<String>) {
+    let request = plain_client().unwrap().post(url).header("x-hook-secret", secret);
     let answer = request.send().await.unwrap();
     let echoed = answer.headers().get("x-hook-secret").map(|value| value.to_str().unwrap().to_owned());
     (answer.status().as_u16(), echoed)
@@ -108,6 +112,7 @@ async fn a_subscription_brings_its_secret_outlives_a_crash_and_ends_by_command()
     scene.delete(1);
     scene.upstream.deliveries().settled().await;
     assert_eq!(scene.upstream.deliveries().counts().delivered, 1);
+    let subscribed = hook(&to, EVENT);
     daemon.kill();
 
     let mut daemon = scene.home.serve();
@@ -128,7 +133,8 @@ async fn a_subscription_brings_its_secret_outlives_a_crash_and_ends_by_command()
     scene.home.assert_gone_exactly(&BTreeSet::from([1, 2, 3])).await;
     assert!(daemon.log().iter().all(|line| !line.contains(OFFERED)));
 
-    let said = scene.home.succeed(&["sources", "unsubscribe", "repliers", "--event", EVENT]);
+    let written = ["sources", "unsubscribe", "repliers", "--event", EVENT, "--url", &subscribed];
+    let said = scene.home.succeed(&written);
     assert!(said.contains("is not sent any more; its secret is forgotten"), "{said}");
     assert_eq!(scene.list()["subscriptions"], serde_json::json!([]));
     until("the daemon to forget it", async || request().send().await.unwrap().status() == 401).await;
@@ -181,9 +187,14 @@ async fn a_handshake_may_come_after_the_answer_and_only_the_first_secret_counts(
     let arguments = ["sources", "subscribe", "repliers", "--event", EVENT, "--url", &url];
     let mut command = scene.home.command(&arguments).spawn().unwrap();
     until("the command to wait", async || scene.vault("listing.deleted.pending").exists()).await;
-    assert_eq!(offer(&to, "listing.updated", OFFERED).await, (401, None), "another path is not open");
-    assert_eq!(offer(&to, EVENT, OFFERED).await, (200, Some(OFFERED.to_owned())));
-    assert_eq!(offer(&to, EVENT, FORGED).await, (401, None));
+    let pending = std::fs::read_to_string(scene.vault("listing.deleted.pending")).unwrap();
+    let word = pending.split(' ').nth(1).unwrap();
+    let told = |event: &str, word: &str| format!("{}?handshake={word}", hook(&to, event));
+    for stranger in [hook(&to, EVENT), told(EVENT, "0"), told("listing.updated", word)] {
+        assert_eq!(offer_at(&stranger, FORGED).await, (401, None), "{stranger}");
+    }
+    assert_eq!(offer_at(&told(EVENT, word), OFFERED).await, (200, Some(OFFERED.to_owned())));
+    assert_eq!(offer_at(&told(EVENT, word), FORGED).await, (401, None));
     assert!(command.wait().unwrap().success());
     assert_eq!(std::fs::read_to_string(scene.vault("listing.deleted.secret")).unwrap(), OFFERED);
     let (status, _) = ask(&plain_client().unwrap(), &to, "/livez").await;
@@ -197,11 +208,13 @@ async fn a_command_that_dies_leaves_a_door_that_its_successor_finds_shut_by_a_cl
     let mut daemon = scene.home.serve();
     let to = daemon.listening().await;
     // All that a command leaves when it is killed while it waits.
-    Vault::beside(&scene.home.journal_file()).expect("repliers", EVENT, SystemClock.now()).unwrap();
+    Vault::beside(&scene.home.journal_file()).expect("repliers", EVENT, "word", SystemClock.now()).unwrap();
     let (done, said) = scene.subscribe(&to, &[]);
     assert!(!done && said.contains("is being made already"), "{said}");
-    std::fs::write(scene.vault("listing.deleted.pending"), SystemClock.now().micros().to_string()).unwrap();
-    assert_eq!(offer(&to, EVENT, OFFERED).await, (401, None), "its time is over");
+    let over = format!("{} word", SystemClock.now().micros());
+    std::fs::write(scene.vault("listing.deleted.pending"), over).unwrap();
+    let told = format!("{}?handshake=word", hook(&to, EVENT));
+    assert_eq!(offer_at(&told, OFFERED).await, (401, None), "its time is over");
     let (done, said) = scene.subscribe(&to, &[]);
     assert!(done, "{said}");
     daemon.kill();
@@ -212,11 +225,12 @@ async fn a_secret_that_is_kept_is_not_overwritten_while_the_door_is_open_still()
     let scene = Scene::new().await;
     let mut daemon = scene.home.serve();
     let to = daemon.listening().await;
-    Vault::beside(&scene.home.journal_file()).expect("repliers", EVENT, SystemClock.now()).unwrap();
+    Vault::beside(&scene.home.journal_file()).expect("repliers", EVENT, "word", SystemClock.now()).unwrap();
     let known = (200, Some(OFFERED.to_owned()));
-    assert_eq!(offer(&to, EVENT, OFFERED).await, known);
-    assert_eq!(offer(&to, EVENT, FORGED).await, (401, None));
-    assert_eq!(offer(&to, EVENT, OFFERED).await, known, "an upstream may say it again");
+    let told = format!("{}?handshake=word", hook(&to, EVENT));
+    assert_eq!(offer_at(&told, OFFERED).await, known);
+    assert_eq!(offer_at(&told, FORGED).await, (401, None));
+    assert_eq!(offer_at(&told, OFFERED).await, known, "an upstream may say it again");
     assert_eq!(std::fs::read_to_string(scene.vault("listing.deleted.secret")).unwrap(), OFFERED);
     daemon.kill();
 }
