@@ -5,15 +5,8 @@
 //! the comparison has microseconds, or the column's own unit where that is coarser: a row that was changed
 //! later within the same unit counts as equally old, and goes.
 
+use super::plan::Notation;
 use crate::domain::{Timestamp, timestamp::TimeFormat};
-
-/// How a table writes times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notation {
-    pub format: TimeFormat,
-    /// Digits of a second that the guard has room for, where the database rounds a time to them.
-    pub digits: Option<u32>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

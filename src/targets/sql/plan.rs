@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use super::catalogue::{Affinity, Catalogue, Column, FkAction, ForeignKey, Relation, RelationKind, Typed};
 use super::coverage;
-use super::guard::Notation;
 use crate::config::target::{Child, OnDelete, Table, Value};
 use crate::domain::timestamp::TimeFormat;
 
@@ -43,6 +42,14 @@ pub struct Field {
     pub typed: Typed,
     /// Every row has a value here.
     pub not_null: bool,
+}
+
+/// How a table writes times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notation {
+    pub format: TimeFormat,
+    /// Digits of a second that the guard has room for, where the database rounds a time to them.
+    pub digits: Option<u32>,
 }
 
 /// A table whose rows belong to rows above it.
