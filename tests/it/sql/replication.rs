@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expunged::config::target::Limits;
-use expunged::targets::{Batch, Target as _, TargetError};
+use expunged::targets::{Target as _, TargetError};
 use sqlx::{Connection as _, MySqlConnection, Row as _};
 
-use super::bench::{self, Database, delete};
+use super::bench::{self, Database};
 use super::outages::{LEFT, hear, outcomes, rig, schema, with_limits};
 use crate::support::rig::until;
 use crate::support::servers::{self, Server, mariadb, postgres};
@@ -24,8 +24,7 @@ async fn pause_and_go_on(replica: &servers::Database, url: &str, catch_up: impl 
     rig.run();
     hear(&rig, 1..=LISTINGS).await;
     // What the daemon's own log says when a batch has waited too long for it.
-    let batch = Batch { number: 1, removals: vec![delete(&["1"])] };
-    let refused = with_limits(url, limits).apply(&batch).await;
+    let refused = with_limits(url, limits).ready().await;
     let reason = |why: &str| why.starts_with("replication is ") && why.ends_with(" s behind");
     assert!(matches!(&refused, Err(TargetError::Unavailable(why)) if reason(why)), "{refused:?}");
     assert_eq!(replica.lines(LEFT).await, [format!("{LISTINGS}|{LISTINGS}")], "nothing goes meanwhile");
