@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use expunged::clock::{Clock as _, ManualClock};
 use expunged::config::Config;
 use expunged::domain::event::Resolved;
-use expunged::domain::{Action, Door, Event, Key, Notice, Seq, Timestamp};
+use expunged::domain::{Action, Door, Entity, Event, Key, Notice, Seq, Timestamp};
 use expunged::fold;
 use expunged::store::Hold;
-use expunged::targets::Target;
+use expunged::targets::{Removal, Target, TargetError};
 use tempfile::TempDir;
 
+use crate::support::between::{Between, Seen};
 use crate::support::memory::Memory;
 use crate::support::mirror;
 use crate::support::rig::{Rig, delivery, listing, notice, until};
@@ -310,6 +312,38 @@ async fn with_the_brake_off_everything_goes() {
     rig.record(Door::Feed, world.deletions(0..50)).await;
     rig.quiet().await;
     assert_eq!(world.target.rows_gone(), 50);
+    rig.stop().await;
+}
+
+/// A target whose table of deals does not fit.
+struct WithoutDeals(Arc<Memory>);
+
+#[async_trait]
+impl Between for WithoutDeals {
+    fn behind(&self) -> &dyn Target {
+        &*self.0
+    }
+
+    async fn weigh(&self, removals: &[Removal]) -> Result<Vec<u64>, TargetError> {
+        if removals.iter().any(|removal| removal.entity == Entity::new("deal")) {
+            return Err(TargetError::Misconfigured("there is no table \"deals\"".into()));
+        }
+        self.0.weigh(removals).await
+    }
+}
+
+#[tokio::test]
+async fn i5_a_table_that_cannot_be_asked_leaves_the_others_their_weights() {
+    let world = World::new("[brake]\nrows = 5\npercent = 0.001", 4, 3);
+    let targets: Vec<Arc<dyn Target>> = vec![Arc::new(Seen(WithoutDeals(world.target.clone())))];
+    let rig = Rig::over(world.config(), world.clock.clone(), targets).await;
+    let deal = Notice { entity: Entity::new("deal"), ..world.deletions(9..10).remove(0) };
+    rig.record(Door::Webhook, [world.deletions(0..4), vec![deal]].concat()).await;
+    fold::catch_up(&rig.parts.store).await.unwrap();
+    let awaiting = rig.parts.store.awaiting(9).await.unwrap();
+    let decided = rig.brake().verdict(&awaiting).await.unwrap();
+    assert_eq!(decided.spent[&Entity::new("listing")], 3, "one listing, and not five");
+    assert_eq!(decided.held.iter().map(|set| (set.facts.len(), set.rows)).collect::<Vec<_>>(), [(3, 9)]);
     rig.stop().await;
 }
 

@@ -40,7 +40,10 @@ pub enum PageFault {
     /// Counted from 1.
     #[error("record {number}, {fault}")]
     Record { number: usize, fault: FieldFault },
-    #[error("record {number} has no time: it may be an older deletion of a record that is listed again")]
+    #[error(
+        "record {number} has no time, and may be an older deletion of a record that is listed again: name a further \
+         place for it in feed.deleted_at or feed.updated_at"
+    )]
     Undated { number: usize },
     #[error("{what} ({place}): {fault}")]
     Mark { what: &'static str, place: String, fault: Fault },

@@ -244,6 +244,7 @@ impl Writer {
                 Err(error) if is_taken(&error) => {}
                 Err(error) => return Err(error.into()),
             }
+            // A statement that is a transaction by itself has left none open.
             if rows.len() > STATEMENT_ROWS_MAX {
                 sqlx::query(ROLLBACK).execute(self.connection().await?).await?;
             }
